@@ -1,0 +1,93 @@
+"""What every operator and sensor has: the way to the service, and a resource with an id."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_neptune_ml.kinds import ResourceKind
+from airflow_provider_neptune_ml.validation import validate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+
+CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
+
+
+class NeptuneMLTask(BaseOperator):
+    """
+    Base of the operators and sensors.
+
+    :param neptune_ml_conn_id: The connection with the cluster endpoint (default: ``neptune_ml_default``).
+        (templated)
+    :param aws_conn_id: The connection with the AWS credentials (default: ``aws_default``); None: boto3's own
+        credential chain. (templated)
+    :param region_name: AWS region (default: from the connections or the host name). (templated)
+    :param verify: Whether to verify the TLS certificate, or the path of a CA bundle (default: as the AWS
+        connection says, else True). (templated)
+    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config` (default: none).
+        (templated)
+    """
+
+    kind: ClassVar[ResourceKind]
+    template_fields: Sequence[str] = CONNECTION_FIELDS
+    ui_color = "#dcd6f7"
+
+    def __init__(
+        self,
+        *,
+        neptune_ml_conn_id: str = "neptune_ml_default",
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.neptune_ml_conn_id = neptune_ml_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+
+    @property
+    def hook_parameters(self) -> dict[str, Any]:
+        """The settings of the hook: the same, whole, wherever a part of this task runs."""
+        renamed = {"botocore_config": "config"}
+        return {renamed.get(field, field): getattr(self, field) for field in CONNECTION_FIELDS}
+
+    @cached_property
+    def hook(self) -> NeptuneMLHook:
+        """The hook. Imported here, with boto3 behind it: a Dag file should not pay for that."""
+        from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+
+        return NeptuneMLHook(**self.hook_parameters)
+
+    @property
+    def resource_id(self) -> str:
+        """The id that the user gave: ``job_id``, or ``endpoint_id`` of an endpoint."""
+        value: str = getattr(self, self.kind.id_argument)
+        return value
+
+    def validate_arguments(self) -> None:
+        """
+        Check what is known of the arguments: when the Dag is parsed, and again once the templates are
+        rendered.
+
+        :raises ValueError: names the argument, the value and the rule.
+        """
+        resource_id = self.resource_id
+        validate({self.kind.id_argument: "" if resource_id is None else resource_id})
+
+
+def execution_deadline(task: BaseOperator, context: Context) -> float:
+    """Return when ``execution_timeout`` is over (epoch seconds); Airflow doesn't count deferred time."""
+    started, allowed = context["ti"].start_date, task.execution_timeout
+    return (started + allowed).timestamp() if started and allowed else math.inf

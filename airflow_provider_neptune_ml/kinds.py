@@ -1,0 +1,258 @@
+"""
+The table of Neptune ML resource kinds: operations, statuses and stages, each spelled here and nowhere else.
+
+Neither AWS's guide nor botocore's model lists the status words. Those below are the ones that AWS's notebook
+client waits for, completed with the words of the SageMaker resources that back each stage. Whatever the table
+doesn't know means "still going": a word that AWS adds tomorrow must neither pass for success nor fail a
+healthy job.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# Neptune answers other ids with "Invalid ID provided. ..."
+# https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-exceptions.html
+ID_MAX_LENGTH = 48
+ID_RULE = f"1-{ID_MAX_LENGTH} letters, digits or hyphens"
+_ID_PATTERN = re.compile(rf"[A-Za-z0-9-]{{1,{ID_MAX_LENGTH}}}")
+
+
+class Phase(enum.Enum):
+    """What a status word means for somebody who waits."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """
+    The status words of a kind, each by the moment it stands for.
+
+    :param running: while the first work is under way.
+    :param updating: while a finished resource is being changed.
+    :param stopping: between the request to stop and the end.
+    :param stopped: after a stop; None where the resource is gone instead.
+    :param succeeded: the one good end.
+    :param failed: the end of a resource whose work went wrong.
+    :param also_running: other words that are known to mean "still going".
+    :param also_failed: other words that are known to mean a bad end.
+    """
+
+    running: str
+    updating: str | None
+    stopping: str
+    stopped: str | None
+    succeeded: str
+    failed: str
+    also_running: tuple[str, ...] = ()
+    also_failed: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> dict[str, Phase]:
+        """Every terminal word, in the order a reader expects, with its phase."""
+        failures = (self.failed, self.stopped, *self.also_failed)
+        return {self.succeeded: Phase.SUCCEEDED, **{word: Phase.FAILED for word in failures if word}}
+
+    @property
+    def goings(self) -> frozenset[str]:
+        """Every word that is known to mean "still going"."""
+        return frozenset(filter(None, (self.running, self.updating, self.stopping, *self.also_running)))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    A SageMaker resource behind a Neptune ML resource.
+
+    :param member: the member of the Get reply that describes it.
+    :param title: its name in messages.
+    :param resource: the resource type in its ARN.
+    :param log_group: the CloudWatch log group it writes to.
+    """
+
+    member: str
+    title: str
+    resource: str
+    log_group: str
+
+
+@dataclass(frozen=True)
+class ResourceKind:
+    """
+    One row of the table.
+
+    :param name: the URL segment of the HTTP API, and the name in triggers and logs of other tools.
+    :param title: the name in messages.
+    :param id_argument: what operators and sensors call the identifier.
+    :param start_operation: the operation that creates it, as botocore spells it; likewise the next three.
+    :param get_operation: the operation that describes it.
+    :param list_operation: the operation that lists the ids.
+    :param stop_operation: the operation that cancels or deletes it.
+    :param statuses: its status words.
+    :param stages: the SageMaker resources behind it, in the order in which they work.
+    """
+
+    name: str
+    title: str
+    id_argument: str
+    start_operation: str
+    get_operation: str
+    list_operation: str
+    stop_operation: str
+    statuses: Statuses
+    stages: tuple[Stage, ...]
+
+    def phase_of(self, status: str | None) -> Phase:
+        """Return what a status word means; a missing or unknown one means "still going"."""
+        return _find(self.statuses.ends, status) or Phase.RUNNING
+
+    def knows(self, status: str) -> bool:
+        """Tell whether the table has the status word."""
+        return status.casefold() in {word.casefold() for word in (*self.statuses.ends, *self.statuses.goings)}
+
+    def is_over(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether nothing is left to stop: a job ended. An endpoint costs money until it is gone."""
+        return (
+            self.statuses.stopped is not None
+            and self.phase_of(description.get("status")) is not Phase.RUNNING
+        )
+
+    def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
+        """Yield the stages that a description has something to say about, each with its part."""
+        for stage in self.stages:
+            part = description.get(stage.member)
+            if isinstance(part, Mapping) and part:
+                yield stage, part
+
+    def current_stage(self, description: Mapping[str, Any]) -> tuple[Stage, Mapping[str, Any]] | None:
+        """Return the stage that has the word: the failed one, else the one at work, else the last."""
+        present = list(self.stages_in(description))
+        for stage, part in present:
+            if part.get("failureReason") or stage_phase(part.get("status")) is Phase.FAILED:
+                return stage, part
+        for stage, part in present:
+            if stage_phase(part.get("status")) is Phase.RUNNING:
+                return stage, part
+        return present[-1] if present else None
+
+    def iam_action(self, operation: str) -> str:
+        """
+        Return the permission that an operation needs.
+
+        https://docs.aws.amazon.com/neptune/latest/userguide/iam-dp-actions.html
+        """
+        return f"neptune-db:{operation}{'Status' if operation == self.get_operation else ''}"
+
+
+_JOB_STATUSES = Statuses(
+    running="InProgress",  # graph-notebook's integration tests
+    updating=None,
+    stopping="Stopping",  # SageMaker ProcessingJobStatus, TrainingJobStatus
+    stopped="Stopped",  # graph-notebook ends on it for transforms only; SageMaker
+    succeeded="Completed",  # graph-notebook
+    failed="Failed",  # graph-notebook
+)
+_ENDPOINT_STATUSES = Statuses(
+    running="Creating",  # graph-notebook's integration tests
+    updating="Updating",  # SageMaker EndpointStatus; likewise the rest but InService
+    stopping="Deleting",
+    stopped=None,
+    succeeded="InService",  # graph-notebook
+    failed="Failed",
+    also_running=("SystemUpdating", "RollingBack"),
+    also_failed=("OutOfService", "UpdateRollbackFailed"),
+)
+_STAGE_ENDS = _JOB_STATUSES.ends | _ENDPOINT_STATUSES.ends
+
+_PROCESSING_LOGS = "/aws/sagemaker/ProcessingJobs"
+
+DATA_PROCESSING = ResourceKind(
+    name="dataprocessing",
+    title="data processing job",
+    id_argument="job_id",
+    start_operation="StartMLDataProcessingJob",
+    get_operation="GetMLDataProcessingJob",
+    list_operation="ListMLDataProcessingJobs",
+    stop_operation="CancelMLDataProcessingJob",
+    statuses=_JOB_STATUSES,
+    stages=(Stage("processingJob", "data processing", "processing-job", _PROCESSING_LOGS),),
+)
+MODEL_TRAINING = ResourceKind(
+    name="modeltraining",
+    title="model training job",
+    id_argument="job_id",
+    start_operation="StartMLModelTrainingJob",
+    get_operation="GetMLModelTrainingJob",
+    list_operation="ListMLModelTrainingJobs",
+    stop_operation="CancelMLModelTrainingJob",
+    statuses=_JOB_STATUSES,
+    stages=(
+        Stage("processingJob", "processing", "processing-job", _PROCESSING_LOGS),
+        Stage(
+            "hpoJob",
+            "hyperparameter tuning",
+            "hyper-parameter-tuning-job",
+            "/aws/sagemaker/TrainingJobs",
+        ),
+        Stage("modelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS),
+    ),
+)
+MODEL_TRANSFORM = ResourceKind(
+    name="modeltransform",
+    title="model transform job",
+    id_argument="job_id",
+    start_operation="StartMLModelTransformJob",
+    get_operation="GetMLModelTransformJob",
+    list_operation="ListMLModelTransformJobs",
+    stop_operation="CancelMLModelTransformJob",
+    statuses=_JOB_STATUSES,
+    stages=(
+        Stage("baseProcessingJob", "processing", "processing-job", _PROCESSING_LOGS),
+        Stage("remoteModelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS),
+    ),
+)
+ENDPOINTS = ResourceKind(
+    name="endpoints",
+    title="inference endpoint",
+    id_argument="endpoint_id",
+    start_operation="CreateMLEndpoint",
+    get_operation="GetMLEndpoint",
+    list_operation="ListMLEndpoints",
+    stop_operation="DeleteMLEndpoint",
+    statuses=_ENDPOINT_STATUSES,
+    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints"),),
+)
+
+KINDS: dict[str, ResourceKind] = {
+    kind.name: kind for kind in (DATA_PROCESSING, MODEL_TRAINING, MODEL_TRANSFORM, ENDPOINTS)
+}
+
+
+def find_kind(kind: ResourceKind | str) -> ResourceKind:
+    """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
+    found = kind if isinstance(kind, ResourceKind) else KINDS.get(kind)
+    if found is None:
+        raise ValueError(f"kind={kind!r} is not a Neptune ML resource kind: choose from {', '.join(KINDS)}")
+    return found
+
+
+def is_valid_id(value: object) -> bool:
+    """Tell whether Neptune takes the value as the id of a resource."""
+    return isinstance(value, str) and _ID_PATTERN.fullmatch(value) is not None
+
+
+def stage_phase(status: str | None) -> Phase:
+    """Return what the status word of a stage means; SageMaker's words are the same for every kind."""
+    return _find(_STAGE_ENDS, status) or Phase.RUNNING
+
+
+def _find(ends: Mapping[str, Phase], status: str | None) -> Phase | None:
+    folded = (status or "").casefold()
+    return next((phase for word, phase in ends.items() if word.casefold() == folded), None)

@@ -1,0 +1,287 @@
+"""
+When to stop waiting: one decision for every mode, and the loop around it.
+
+Time counts, never attempts: deadlines are points in time (seconds since the epoch), so a wait that is taken
+up again by another process ends when it would have ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLNotFoundError,
+    NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
+
+DEFAULT_POLL_INTERVAL_SECONDS = 60.0
+# As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
+DEFAULT_TIMEOUT_SECONDS = 7 * 24 * 3600.0
+# A failover of the cluster takes a minute or two; ten minutes of nothing but trouble are not a hiccup any
+# more.
+DEFAULT_UNREACHABLE_TIMEOUT_SECONDS = 600.0
+# Whether a Get can miss a job that was started just now is not documented; an operator forgives it that long.
+NOT_FOUND_GRACE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 600.0
+# Tasks that started together should not poll together.
+_JITTER = 0.1
+
+Description = Mapping[str, Any]
+
+
+class Log(Protocol):
+    """What is needed of a logger: Airflow 2's is the standard library's, Airflow 3's is structlog's."""
+
+    def info(self, message: str, /, *arguments: Any) -> Any:
+        """Log what a reader wants to know."""
+
+    def warning(self, message: str, /, *arguments: Any) -> Any:
+        """Log what a reader should look at."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    What a wait is for.
+
+    :param good: status words that end the wait well.
+    :param bad: status words that end it badly.
+    :param gone: whether "not found" ends it well.
+    """
+
+    good: frozenset[str]
+    bad: frozenset[str]
+    gone: bool = False
+
+    @classmethod
+    def completed(cls, kind: ResourceKind, target_statuses: Iterable[str] | None = None) -> Goal:
+        """
+        Wait until the resource is ready.
+
+        :param target_statuses: terminal words that count as success; default: the kind's one good end.
+        :raises ValueError: when a target is not a terminal status of the kind.
+        """
+        ends = {word.casefold(): phase for word, phase in kind.statuses.ends.items()}
+        if target_statuses is None:
+            good = frozenset(word for word, phase in ends.items() if phase is Phase.SUCCEEDED)
+        else:
+            good = frozenset(validated_targets(kind, target_statuses))
+        return cls(good=good, bad=frozenset(ends) - good)
+
+    @classmethod
+    def ended(cls, kind: ResourceKind) -> Goal:
+        """Wait until a resource that was asked to stop has ended, or is gone where a stop means that."""
+        if kind.statuses.stopped is None:
+            return cls(good=frozenset(), bad=frozenset(), gone=True)
+        return cls(good=frozenset(word.casefold() for word in kind.statuses.ends), bad=frozenset(), gone=True)
+
+
+def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> list[str]:
+    """Return the targets in lower case; a ValueError names the first that is no terminal status."""
+    ends = {word.casefold() for word in kind.statuses.ends}
+    if isinstance(target_statuses, str) or not (targets := list(target_statuses)):
+        raise ValueError(
+            f"target_statuses={target_statuses!r} must be a list of one or more terminal statuses"
+        )
+    for target in targets:
+        if not isinstance(target, str) or target.casefold() not in ends:
+            raise ValueError(
+                f"target_statuses has {target!r}, which is not a terminal status of a {kind.title}:"
+                f" choose from {', '.join(kind.statuses.ends)}"
+            )
+    return [target.casefold() for target in targets]
+
+
+@dataclass
+class Watch:
+    """
+    One wait for one resource: decides on every reply, and remembers what it has already said.
+
+    :param kind: the kind of resource.
+    :param resource_id: its id.
+    :param goal: what the wait is for.
+    :param started_at: when the wait began, in seconds since the epoch.
+    :param deadline: when it ends at the latest, in seconds since the epoch; None: never.
+    :param poll_interval: seconds between two polls (default: 60).
+    :param unreachable_timeout: seconds of nothing but trouble after which the wait fails (default: 600).
+    :param not_found_grace: seconds from the start for which "not found" is forgiven (default: 0).
+    :param log: where the progress goes.
+    """
+
+    kind: ResourceKind
+    resource_id: str
+    goal: Goal
+    started_at: float
+    deadline: float | None = None
+    poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS
+    unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
+    not_found_grace: float = 0.0
+    log: Log = field(default_factory=lambda: logging.getLogger(__name__), repr=False)
+
+    _trouble_since: float | None = field(default=None, init=False)
+    _troubles: int = field(default=0, init=False)
+    _progress: str = field(default="", init=False)
+    _said_at: float = field(default=0.0, init=False)
+    _unknown: set[str] = field(default_factory=set, init=False)
+
+    @property
+    def name(self) -> str:
+        """The resource in words."""
+        return f"{self.kind.title} {self.resource_id!r}"
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last reply was trouble that may pass."""
+        return self._trouble_since is not None
+
+    def wait(
+        self,
+        fetch: Callable[[], Description],
+        *,
+        sleep: Callable[[float], object],
+        now: Callable[[], float],
+    ) -> Description:
+        """
+        Poll until the goal is reached.
+
+        :param fetch: describes the resource, or raises a :class:`NeptuneMLError`.
+        :param sleep: waits for a number of seconds; what it raises ends the wait.
+        :param now: tells the time in seconds since the epoch.
+        :return: the description in which the goal was reached; empty where the resource is gone.
+        :raises NeptuneMLFailedError: the resource ended otherwise.
+        :raises NeptuneMLTimeoutError: the deadline passed.
+        :raises NeptuneMLError: the service refused, or was out of reach for too long.
+        """
+        while (description := self.poll(fetch, now)) is None:
+            sleep(self.pause(now()))
+        return description
+
+    async def wait_async(
+        self,
+        fetch: Callable[[], Awaitable[Description]],
+        *,
+        sleep: Callable[[float], Awaitable[object]],
+        now: Callable[[], float],
+    ) -> Description:
+        """Poll until the goal is reached, as :meth:`wait` does, without holding a thread."""
+        while True:
+            outcome: Description | NeptuneMLError
+            try:
+                outcome = await fetch()
+            except NeptuneMLError as error:
+                outcome = error
+            if (description := self.decide(outcome, now())) is not None:
+                return description
+            await sleep(self.pause(now()))
+
+    def poll(self, fetch: Callable[[], Description], now: Callable[[], float]) -> Description | None:
+        """Ask once and decide: a description when the goal is reached, None to go on, an error to give up."""
+        outcome: Description | NeptuneMLError
+        try:
+            outcome = fetch()
+        except NeptuneMLError as error:
+            outcome = error
+        return self.decide(outcome, now())
+
+    def pause(self, now: float) -> float:
+        """Return the seconds until the next poll: jittered, backed off in trouble, not past the deadline."""
+        seconds = self.poll_interval
+        if self.in_trouble:
+            seconds = min(seconds, 2.0 ** min(self._troubles - 1, 16))
+        seconds *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        return seconds if self.deadline is None else max(0.0, min(seconds, self.deadline - now))
+
+    def decide(self, outcome: Description | NeptuneMLError, now: float) -> Description | None:
+        """
+        Decide on one reply: a pure question of the reply, the time and what came before.
+
+        :param outcome: a description, or the error that came in its place.
+        :param now: the time in seconds since the epoch.
+        """
+        if isinstance(outcome, NeptuneMLError):
+            if isinstance(outcome, NeptuneMLNotFoundError) and self.goal.gone:
+                self.log.info("%s is gone", self._named())
+                return {}
+            self._bear(outcome, now)
+        elif (description := self._judge(outcome, now)) is not None:
+            return description
+        if self.deadline is not None and now >= self.deadline:
+            raise NeptuneMLTimeoutError(
+                f"{self._named()} is still {self._progress or 'out of reach'} after"
+                f" {format_duration(now - self.started_at)}, the time it was given."
+            )
+        return None
+
+    def _judge(self, description: Description, now: float) -> Description | None:
+        if self._trouble_since is not None:
+            self.log.info(
+                "%s answers again after %s", self._named(), format_duration(now - self._trouble_since)
+            )
+            self._trouble_since, self._troubles = None, 0
+        status = str(description.get("status") or "")
+        self._report(description, status, now)
+        if status.casefold() in self.goal.good:
+            return description
+        if status.casefold() in self.goal.bad:
+            raise NeptuneMLFailedError(self.kind, self.resource_id, description)
+        return None
+
+    def _bear(self, error: NeptuneMLError, now: float) -> None:
+        """Take trouble that may pass, with a word per streak; raise what can't pass or lasts too long."""
+        forgiven = isinstance(error, NeptuneMLNotFoundError) and now < self.started_at + self.not_found_grace
+        if not (error.transient or forgiven):
+            raise error
+        if self._trouble_since is None:
+            self._trouble_since = now
+            self.log.warning("%s: %s Waiting for it to pass.", self._named(), error)
+        self._troubles += 1
+        lasted = now - self._trouble_since
+        if lasted >= self.unreachable_timeout:
+            raise NeptuneMLUnreachableError(
+                f"{self._named()}: nothing but trouble for {format_duration(lasted)} (unreachable_timeout="
+                f"{self.unreachable_timeout:g}), at last: {error} The {self.kind.title} may still be running."
+            ) from error
+
+    def _report(self, description: Description, status: str, now: float) -> None:
+        """Say what changed, and every ten minutes that nothing did."""
+        if status and not self.kind.knows(status) and status not in self._unknown:
+            self._unknown.add(status)
+            self.log.warning("%s has the unknown status %r: taken for still going", self._named(), status)
+        progress = describe_progress(self.kind, description)
+        if progress == self._progress and now - self._said_at < HEARTBEAT_SECONDS:
+            return
+        still = "still " if progress == self._progress else ""
+        elapsed = format_duration(now - self.started_at)
+        self.log.info("%s is %s%s (%s)", self._named(), still, progress, elapsed)
+        self._progress, self._said_at = progress, now
+
+    def _named(self) -> str:
+        return self.name[0].upper() + self.name[1:]
+
+
+def describe_progress(kind: ResourceKind, description: Description) -> str:
+    """Put a description's status and current stage into a few words."""
+    status = str(description.get("status") or "without a status")
+    current = kind.current_stage(description)
+    if not current or len(kind.stages) == 1:
+        return status
+    stage, part = current
+    return f"{status}, stage {stage.title!r} {part.get('status') or 'without a status'}"
+
+
+def format_duration(seconds: float) -> str:
+    """Put seconds into words with two units at most, such as ``1 h 5 min``."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    words = [f"{count} {unit}" for count, unit in units if count]
+    return " ".join(words[:2]) or "0 s"

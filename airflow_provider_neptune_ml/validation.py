@@ -1,0 +1,79 @@
+"""Argument mistakes, told before anything is sent: each error names the argument, the value and the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
+
+
+def is_templated(value: object) -> bool:
+    """Tell whether a value is only known at run time: a template, or the output of another task."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    return hasattr(value, "resolve")
+
+
+def validate(arguments: Mapping[str, Any]) -> None:
+    """
+    Check arguments by what their names promise; those that are None or not yet known are passed over.
+
+    :raises ValueError: names the first argument that breaks its rule, its value and the rule.
+    """
+    for name, value in arguments.items():
+        if value is None or is_templated(value):
+            continue
+        for suffix, (is_right, rule) in _RULES.items():
+            if name.endswith(suffix) and not is_right(value):
+                raise ValueError(f"{name}={value!r} must be {rule}")
+
+
+def validate_seconds(name: str, value: object) -> float:
+    """Return a time given as a number or a timedelta in seconds."""
+    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
+        raise ValueError(f"{name}={value!r} must be a number of seconds, 0 or more, or a timedelta")
+    return float(seconds)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _starts(prefix: str) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, str) and value.startswith(prefix) and len(value) > len(prefix)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(_is_text(item) or is_templated(item) for item in value)
+
+
+def _is_custom_parameters(value: object) -> bool:
+    location = value.get("sourceS3DirectoryPath") if isinstance(value, Mapping) else None
+    return is_templated(location) or _starts("s3://")(location)
+
+
+_COUNT = (_is_count, "a whole number, 0 or more")
+_RULES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "job_id": (is_valid_id, ID_RULE),
+    "endpoint_id": (is_valid_id, ID_RULE),
+    "_s3_location": (_starts("s3://"), "an S3 location: s3://bucket/prefix"),
+    "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
+    "_instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),
+    "custom_model_training_parameters": (
+        _is_custom_parameters,
+        "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
+    ),
+    "_in_gb": _COUNT,
+    "_in_seconds": _COUNT,
+    "_training_jobs": _COUNT,
+    "subnets": (_is_texts, "a list of subnet ids"),
+    "security_group_ids": (_is_texts, "a list of security group ids"),
+    "enable_managed_spot_training": (lambda value: isinstance(value, bool), "True or False"),
+    "additional_parameters": (lambda value: isinstance(value, Mapping), "a dict of request members"),
+}
