@@ -1,0 +1,154 @@
+"""From botocore's errors to ours: what happened, whether it may pass, and where to look next."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,  # noqa: A004  botocore's own, not the builtin
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.kinds import ResourceKind
+
+# All that a call to botocore raises for other reasons than its caller's mistakes.
+CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
+
+EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_THROTTLING_CODES = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+# "Invalid ID provided. Please check whether a resource with the given ID exists." comes as one or the other;
+# AWS's guide and its model disagree. Get takes an id, checked before it is sent, and a role: nothing else to
+# be invalid.
+_NOT_FOUND_CODES = frozenset({"MLResourceNotFoundException", "InvalidParameterException"})
+
+
+def translate(
+    error: Exception, *, kind: ResourceKind, operation: str, resource_id: str | None, endpoint_url: str
+) -> NeptuneMLError:
+    """
+    Put an error of botocore into our words.
+
+    :param error: what botocore raised, one of :data:`CALL_ERRORS`.
+    :param kind: the kind of resource asked for.
+    :param operation: the operation that failed.
+    :param resource_id: the resource asked for, if any.
+    :param endpoint_url: where the request went.
+    """
+    what = f"{operation} of {kind.title} {resource_id!r}" if resource_id else operation
+    if isinstance(error, ClientError):
+        return _refused(error, what, kind, operation, endpoint_url)
+    if isinstance(error, ResponseParserError):
+        return NeptuneMLUnreachableError(
+            f"{what} got a reply from {endpoint_url} that isn't Neptune's: neither of its replies nor of its"
+            " errors. Check host and port of the connection, and what stands between.",
+            transient=True,
+        )
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return NeptuneMLUnreachableError(
+            f"{what} was not sent: no AWS credentials to sign it with ({_first_line(error)})."
+            " Check aws_conn_id, or set iam_auth to false for a cluster without IAM authentication."
+        )
+    return _unanswered(error, what, endpoint_url)
+
+
+def _refused(
+    error: ClientError, what: str, kind: ResourceKind, operation: str, endpoint_url: str
+) -> NeptuneMLServiceError:
+    response = error.response
+    metadata = response.get("ResponseMetadata", {})
+    code = str(response.get("Error", {}).get("Code", ""))
+    http_status = int(metadata.get("HTTPStatusCode", 0))
+    # botocore leaves Error.Message empty for this service: its errors have their text in `detailedMessage`.
+    detail = str(response.get("detailedMessage") or response.get("Error", {}).get("Message") or "")
+    request_id = str(response.get("requestId") or metadata.get("RequestId") or "")
+    foreign = not response.get("detailedMessage") and not response.get("requestId")
+    not_found = operation == kind.get_operation and http_status in (400, 404) and code in _NOT_FOUND_CODES
+    transient = (
+        http_status in (408, 429) or http_status >= 500 or code in _THROTTLING_CODES or code in EXPIRED_CODES
+    )
+    message = f"{what} was refused with {http_status} {code}: {detail}{_stop(detail)}"
+    if foreign:
+        message = (
+            f"{what} got {http_status} from {endpoint_url}, in a form that isn't Neptune's."
+            " Check host and port of the connection, and what stands between."
+        )
+    if http_status == 403 and not transient:
+        message += f" The caller needs the permission {kind.iam_action(operation)} on the cluster"
+        message += " and requests signed for it (iam_auth, aws_conn_id)."
+    if request_id:
+        message += f" Request id: {request_id}."
+    return (NeptuneMLNotFoundError if not_found else NeptuneMLServiceError)(
+        message,
+        code=code,
+        detail=detail,
+        http_status=http_status,
+        request_id=request_id,
+        resent=int(metadata.get("RetryAttempts", 0)) > 0,
+        transient=transient,
+    )
+
+
+def _unanswered(error: Exception, what: str, endpoint_url: str) -> NeptuneMLUnreachableError:
+    if isinstance(error, SSLError):
+        untrusted = next((e for e in _causes(error) if isinstance(e, ssl.SSLCertVerificationError)), None)
+        if untrusted:
+            return NeptuneMLUnreachableError(
+                f"{what} was not sent: the TLS certificate of {endpoint_url} can't be trusted"
+                f" ({untrusted.verify_message}). Check the host of the connection, and `verify`."
+            )
+        return NeptuneMLUnreachableError(
+            f"{what} failed in the TLS handshake with {endpoint_url} ({_first_line(error)}).", transient=True
+        )
+    transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError))
+    return NeptuneMLUnreachableError(f"{what} got no answer: {_first_line(error)}.", transient=transient)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and all that it was made of: urllib3 hides reasons in arguments, too."""
+    waiting, seen = [error], set()
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        parts = [
+            current.__cause__,
+            current.__context__,
+            *current.args,
+            *getattr(current, "kwargs", {}).values(),
+        ]
+        waiting.extend(part for part in parts if isinstance(part, BaseException))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].rstrip(".")
+
+
+def _stop(text: str) -> str:
+    return "" if text.endswith((".", "!", "?")) else "."

@@ -1,0 +1,459 @@
+"""The hook: a boto3 client for one cluster's ML API, and the four verbs that every kind of resource has."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from boto3.session import Session
+from botocore import UNSIGNED, xform_name
+from botocore.config import Config
+from botocore.exceptions import ParamValidationError
+from botocore.parsers import ResponseParserError
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLConfigurationError,
+    NeptuneMLError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+)
+from airflow_provider_neptune_ml.get_provider_info import connection_form
+from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
+from airflow_provider_neptune_ml.hooks.errors import CALL_ERRORS, EXPIRED_CODES, translate
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
+from airflow_provider_neptune_ml.polling import (
+    DEFAULT_POLL_INTERVAL_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    Goal,
+    Watch,
+)
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+    from botocore.model import OperationModel, Shape
+
+# A killed task has 5 s until Airflow sends SIGKILL; the rest is for the supervisor to notice.
+KILL_BUDGET_SECONDS = 4.0
+# A kill in the middle of a start: long enough for a request under way to arrive, short enough to leave the
+# main thread, which the signal handler holds up, the time to get its answer and to stop the job itself.
+KILL_WHILE_STARTING_SECONDS = 2.0
+_KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max_attempts": 1})
+_KILL_PAUSE_SECONDS = 0.25
+# Only a flag for our own handler, in a form that no member of the API can have.
+_ADDITIONAL = "additional_parameters"
+
+
+class NeptuneMLHook(AwsBaseHook):
+    """
+    Interact with Amazon Neptune ML through the data API of a Neptune cluster.
+
+    A thin wrapper around :external+boto3:py:class:`boto3.client("neptunedata") <NeptuneData.Client>`, the
+    property ``conn``. Where the cluster is comes from ``neptune_ml_conn_id``, who is calling from
+    ``aws_conn_id``. Every method takes a kind of resource: ``dataprocessing``, ``modeltraining``,
+    ``modeltransform`` or ``endpoints`` (or the row of :data:`~airflow_provider_neptune_ml.kinds.KINDS`).
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-reference.html
+        - :class:`airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook`
+
+    :param neptune_ml_conn_id: The connection with the cluster endpoint (default: ``neptune_ml_default``).
+    :param aws_conn_id: The connection with the AWS credentials (default: ``aws_default``). None or empty:
+        boto3's own credential chain. Not read at all when the cluster's connection has ``iam_auth`` false.
+    :param region_name: AWS region. Default: that of the cluster's connection, of the AWS connection, or the
+        one in the host name, in this order.
+    :param verify: Whether to verify the TLS certificate, or the path of a CA bundle (default: as the AWS
+        connection says, else True).
+    :param config: Configuration of the botocore client, or a dict of its arguments.
+    """
+
+    conn_name_attr = "neptune_ml_conn_id"
+    default_conn_name = "neptune_ml_default"
+    conn_type = "neptune_ml"
+    hook_name = "Amazon Neptune ML"
+
+    def __init__(
+        self,
+        neptune_ml_conn_id: str = default_conn_name,
+        *,
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        config: Config | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            aws_conn_id=aws_conn_id,
+            region_name=region_name,
+            verify=verify,
+            config=config,
+            client_type="neptunedata",
+        )
+        self.neptune_ml_conn_id = neptune_ml_conn_id
+
+    # Connecting
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the connection form's fields, for Airflow before 3.2, which reads no ``conn-fields``."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import BooleanField, StringField
+
+        return {
+            name: BooleanField(field["label"], description=field["description"], default=True)
+            if "boolean" in field["schema"]["type"]
+            else StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            for name, field in connection_form()["conn-fields"].items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return what the connection form hides and calls by another name, for Airflow before 3.2."""
+        behaviour = connection_form()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @cached_property
+    def cluster(self) -> NeptuneMLConnection:
+        """
+        The settings of the cluster, from ``neptune_ml_conn_id``.
+
+        :raises NeptuneMLConfigurationError: the connection is missing, or a setting in it can't be used.
+        """
+        try:
+            connection = self.get_connection(self.neptune_ml_conn_id)
+        except (AirflowNotFoundException, ValueError):
+            raise missing(self.neptune_ml_conn_id) from None
+        return NeptuneMLConnection.parse(connection)
+
+    @cached_property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The AWS connection, with the cluster's endpoint and region in it."""
+        cluster = self.cluster
+        if cluster.iam_auth:
+            wrapper = super().conn_config
+        else:
+            wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
+        region_name = (
+            self._region_name or cluster.region_name or wrapper.region_name or cluster.region_in_host
+        )
+        if not region_name:
+            raise NeptuneMLConfigurationError(
+                f"No AWS region: give region_name as an argument, in connection {self.neptune_ml_conn_id!r}"
+                f" (neptune_ml_conn_id) or in {self.aws_conn_id!r} (aws_conn_id);"
+                f" the host of {cluster.endpoint_url} doesn't tell it."
+            )
+        wrapper.region_name = region_name
+        service = wrapper.service_config.get("neptunedata", {})
+        wrapper.service_config = {
+            **wrapper.service_config,
+            "neptunedata": {**service, "endpoint_url": cluster.endpoint_url},
+        }
+        return wrapper
+
+    def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Session:
+        """Build a session; one without the search for credentials when ``iam_auth`` is false."""
+        if self.cluster.iam_auth:
+            return super().get_session(region_name=region_name, deferrable=deferrable)
+        return Session(region_name=region_name)
+
+    def get_client_type(
+        self, region_name: str | None = None, config: Config | None = None, deferrable: bool = False
+    ) -> BaseClient:
+        """Build a client whose requests go to the cluster, signed unless ``iam_auth`` is false."""
+        # The endpoint is always given, and botocore refuses to combine that with the variants of its own
+        # endpoints.
+        ours: dict[str, Any] = {"use_fips_endpoint": False, "use_dualstack_endpoint": False}
+        if not self.cluster.iam_auth:
+            ours["signature_version"] = UNSIGNED
+        merged = (config or self.config).merge(Config(**ours))
+        client: BaseClient = super().get_client_type(
+            region_name=region_name, config=merged, deferrable=deferrable
+        )
+        client.meta.events.register("before-parameter-build.neptunedata", _take_additional_parameters)
+        client.meta.events.register("before-call.neptunedata", _add_additional_parameters)
+        client.meta.events.register("before-parse.neptunedata", _refuse_other_than_json)
+        return client
+
+    @cached_property
+    def urgent_conn(self) -> BaseClient:
+        """A client for a dying task: short time-outs, one try. Build it ahead: a kill has no time for it."""
+        return self.get_client_type(region_name=self.region_name, config=self.config.merge(_KILL_CONFIG))
+
+    # The four verbs
+
+    def start(
+        self,
+        kind: ResourceKind | str,
+        *,
+        additional_parameters: Mapping[str, Any] | None = None,
+        **parameters: Any,
+    ) -> dict[str, Any]:
+        """
+        Start a job, or create or update an endpoint.
+
+        :param kind: The kind of resource.
+        :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know
+            yet, by their name in the API: ``{"modelName": "custom"}``.
+        :param parameters: The members of boto3's request in snake_case; those that are None are left out. The
+            roles default to those of the connection.
+        :return: The reply: ``id``, ``arn`` and ``creationTimeInMillis``.
+        :raises ValueError: when boto3 does not take a parameter; nothing is sent.
+        :raises NeptuneMLError: when the service refuses, or does not answer.
+        """
+        kind = find_kind(kind)
+        model = self.conn_client_meta.service_model.operation_model(kind.start_operation)
+        members = {xform_name(member): member for member in _members_of(model)}
+        defaults = {
+            name: getattr(self.cluster, name)
+            for name in ("neptune_iam_role_arn", "sagemaker_iam_role_arn")
+            if name in members
+        }
+        given = {name: value for name, value in parameters.items() if value is not None}
+        if unknown := sorted(given.keys() - members.keys()):
+            raise ValueError(
+                f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
+                f" {', '.join(sorted(members))}; give what boto3 does not know yet as additional_parameters"
+            )
+        request = {members[name]: value for name, value in (defaults | given).items() if value is not None}
+        if additional_parameters:
+            request[_ADDITIONAL] = dict(additional_parameters)
+        return self._call(kind, kind.start_operation, given.get("id"), request)
+
+    def describe(self, kind: ResourceKind | str, resource_id: str) -> dict[str, Any]:
+        """
+        Describe a job or endpoint.
+
+        :param kind: The kind of resource.
+        :param resource_id: Its id.
+        :return: The reply: ``id``, ``status`` and what is known of each stage. Any of it may be missing.
+        :raises NeptuneMLNotFoundError: when there is no resource with that id.
+        :raises NeptuneMLError: when the service refuses, or does not answer.
+        """
+        kind = find_kind(kind)
+        return self._call(kind, kind.get_operation, resource_id, {"id": resource_id, **self._role()})
+
+    def list_ids(self, kind: ResourceKind | str, max_items: int | None = None) -> list[str]:
+        """
+        List the ids of jobs or endpoints.
+
+        :param kind: The kind of resource.
+        :param max_items: How many at most, 1 to 1024 (default: the service's, 10). The service has no next
+            page: an id that is not in the list may still exist.
+        :raises NeptuneMLError: when the service refuses, or does not answer.
+        """
+        kind = find_kind(kind)
+        limit = {} if max_items is None else {"maxItems": max_items}
+        reply = self._call(kind, kind.list_operation, None, {**limit, **self._role()})
+        return list(reply.get("ids") or ())
+
+    def stop(self, kind: ResourceKind | str, resource_id: str, *, clean: bool = False) -> bool:
+        """
+        Ask a job to stop, or an endpoint to be deleted.
+
+        :param kind: The kind of resource.
+        :param resource_id: Its id.
+        :param clean: Whether its artifacts in S3 are deleted too (default: False).
+        :return: True when the request was taken, False when the job had ended before.
+        :raises NeptuneMLNotFoundError: when there is no resource with that id.
+        :raises NeptuneMLError: when the service refuses, or does not answer.
+        """
+        return self._stop(find_kind(kind), resource_id, clean=clean, client=self.conn)
+
+    def wait(
+        self,
+        kind: ResourceKind | str,
+        resource_id: str,
+        *,
+        target_statuses: Iterable[str] | None = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+        sleep: Callable[[float], object] = time.sleep,
+        now: Callable[[], float] = time.time,
+    ) -> Mapping[str, Any]:
+        """
+        Wait until a job has completed, or an endpoint is in service.
+
+        :param kind: The kind of resource.
+        :param resource_id: Its id.
+        :param target_statuses: Terminal statuses that count as success (default: the kind's one good end).
+        :param poll_interval: Time in seconds between two polls (default: 60).
+        :param timeout: Time in seconds after which the wait fails (default: 7 days).
+        :param unreachable_timeout: Time in seconds of nothing but trouble after which it fails (default:
+            600).
+        :param sleep: Waits for a number of seconds.
+        :param now: Tells the time in seconds since the epoch.
+        :return: The last description.
+        :raises NeptuneMLFailedError: when the resource ended otherwise.
+        :raises NeptuneMLTimeoutError: when the time is over.
+        :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
+        """
+        kind = find_kind(kind)
+        started_at = now()
+        watch = Watch(
+            kind,
+            resource_id,
+            Goal.completed(kind, target_statuses),
+            started_at=started_at,
+            deadline=started_at + timeout,
+            poll_interval=poll_interval,
+            unreachable_timeout=unreachable_timeout,
+            log=self.log,
+        )
+        return watch.wait(lambda: self.describe(kind, resource_id), sleep=sleep, now=now)
+
+    def stop_now(
+        self,
+        kind: ResourceKind,
+        resource_id: str,
+        *,
+        clean: bool = False,
+        may_appear: bool = False,
+        seconds: float | None = None,
+    ) -> str:
+        """
+        Ask a resource to stop from a dying task: within a few seconds, whatever the rest of the process is
+        doing.
+
+        It runs in a thread of its own, since the signal may have come while the main thread held a lock.
+
+        :param kind: The kind of resource.
+        :param resource_id: Its id.
+        :param clean: Whether its artifacts in S3 are deleted too.
+        :param may_appear: Whether the request that creates it may be under way: "not found" is then asked
+            again.
+        :param seconds: The budget (default: 4, or 2 where the resource may appear).
+        :return: What came of it, in words.
+        """
+        if seconds is None:
+            seconds = KILL_WHILE_STARTING_SECONDS if may_appear else KILL_BUDGET_SECONDS
+        outcome = [f"no answer within {seconds:g} s"]
+        deadline = time.monotonic() + seconds
+
+        def insist() -> None:
+            while time.monotonic() < deadline:
+                try:
+                    taken = self._stop(kind, resource_id, clean=clean, client=self.urgent_conn)
+                except NeptuneMLError as error:
+                    outcome[0] = str(error)
+                    missing_yet = may_appear and isinstance(error, NeptuneMLNotFoundError)
+                    if not (error.transient or missing_yet):
+                        return
+                    time.sleep(_KILL_PAUSE_SECONDS)
+                else:
+                    outcome[0] = "it was asked to stop" if taken else "it had ended before"
+                    return
+
+        thread = threading.Thread(target=insist, name=f"stop {resource_id}", daemon=True)
+        thread.start()
+        thread.join(seconds)
+        return outcome[0]
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        List one data processing job, and say what was at fault if that fails.
+
+        Needs the permission ``neptune-db:ListMLDataProcessingJobs``.
+        """
+        try:
+            self.list_ids(DATA_PROCESSING, max_items=1)
+        except NeptuneMLServiceError as error:
+            if error.http_status != 403:
+                return False, str(error)
+            if not self.cluster.iam_auth:
+                return False, f"Signature at fault: the cluster wants one and iam_auth is false. {error}"
+            return False, f"Signature or permission at fault. {error}"
+        except NeptuneMLError as error:
+            return False, str(error)
+        signed = "signed" if self.cluster.iam_auth else "unsigned"
+        return True, f"{self.cluster.endpoint_url} answers {signed} requests to Neptune ML"
+
+    # Calling
+
+    def _call(
+        self,
+        kind: ResourceKind,
+        operation: str,
+        resource_id: str | None,
+        members: Mapping[str, Any],
+        *,
+        client: BaseClient | None = None,
+    ) -> dict[str, Any]:
+        try:
+            reply = getattr(client or self.conn, xform_name(operation))(**members)
+        except ParamValidationError as error:
+            raise ValueError(f"{operation} can't be sent: {error}") from None
+        except CALL_ERRORS as error:
+            translated = translate(
+                error,
+                kind=kind,
+                operation=operation,
+                resource_id=resource_id,
+                endpoint_url=self.cluster.endpoint_url,
+            )
+            if isinstance(translated, NeptuneMLServiceError) and translated.code in EXPIRED_CODES:
+                self._forget_credentials()
+            raise translated from error
+        return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
+
+    def _stop(self, kind: ResourceKind, resource_id: str, *, clean: bool, client: BaseClient) -> bool:
+        members = {"id": resource_id, "clean": clean, **self._role()}
+        try:
+            self._call(kind, kind.stop_operation, resource_id, members, client=client)
+        except NeptuneMLServiceError as refusal:
+            if refusal.transient or refusal.http_status not in (400, 404):
+                raise
+            # "Already ended" and "no such id" differ in nothing but their wording. The resource itself knows.
+            named = {"id": resource_id, **self._role()}
+            description = self._call(kind, kind.get_operation, resource_id, named, client=client)
+            if not kind.is_over(description):
+                raise
+            return False
+        return True
+
+    def _role(self) -> dict[str, str]:
+        role = self.cluster.neptune_iam_role_arn
+        return {"neptuneIamRoleArn": role} if role else {}
+
+    def _forget_credentials(self) -> None:
+        """Have the next call look the connections up again: the credentials in use have expired."""
+        for cached in ("conn", "urgent_conn", "_client", "conn_config", "cluster"):
+            self.__dict__.pop(cached, None)
+
+
+def _members_of(model: OperationModel) -> Mapping[str, Shape]:
+    """Return the members of an operation's request."""
+    return model.input_shape.members if model.input_shape else {}
+
+
+def _take_additional_parameters(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+    """Keep what boto3's model doesn't know from its validation."""
+    if _ADDITIONAL in params:
+        context[_ADDITIONAL] = params.pop(_ADDITIONAL)
+
+
+def _add_additional_parameters(
+    model: OperationModel, params: dict[str, Any], context: dict[str, Any], **_: Any
+) -> None:
+    """Put them into the body before it is signed."""
+    if additional := context.get(_ADDITIONAL):
+        if known := sorted(additional.keys() & _members_of(model).keys()):
+            raise ValueError(
+                f"additional_parameters has {', '.join(known)}, which has an argument of its own"
+            )
+        params["body"] = json.dumps({**json.loads(params["body"] or b"{}"), **additional}).encode()
+
+
+def _refuse_other_than_json(response_dict: dict[str, Any], **_: Any) -> None:
+    """Tell a reply that is cut off, garbled or a web page from an empty one, which botocore doesn't."""
+    if response_dict["status_code"] < 300:
+        try:
+            json.loads(response_dict["body"])
+        except ValueError as error:
+            raise ResponseParserError(f"not JSON: {error}") from error
