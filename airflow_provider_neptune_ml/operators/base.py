@@ -1,0 +1,368 @@
+"""The machinery of the operators: submit, wait or defer, clean up when killed. The leaves name things."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLKilledError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
+)
+from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH
+from airflow_provider_neptune_ml.polling import (
+    DEFAULT_POLL_INTERVAL_SECONDS,
+    DEFAULT_TIMEOUT_SECONDS,
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    NOT_FOUND_GRACE_SECONDS,
+    Goal,
+    Watch,
+)
+from airflow_provider_neptune_ml.validation import validate, validate_seconds
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+# How soon a sleeping task notices that it was killed.
+_KILL_CHECK_SECONDS = 0.5
+
+
+class NeptuneMLOperator(NeptuneMLTask):
+    """
+    Base of the operators: a request, and the wait for its effect.
+
+    :param wait_for_completion: Whether to wait (default: True).
+    :param poll_interval: Time in seconds between two polls (default: 60).
+    :param timeout: Time in seconds, or a timedelta, after which the wait fails (default: 7 days).
+    :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble (throttling, 5xx, no
+        connection) after which the wait fails (default: 600).
+    :param deferrable: Whether to wait in the triggerer, without a worker (default: ``[operators]
+        default_deferrable``).
+    """
+
+    until_ended: ClassVar[bool] = False
+    not_found_grace: ClassVar[float] = 0.0
+    cancel_on_kill: bool = False
+    cancel_on_timeout: bool = False
+
+    def __init__(
+        self,
+        *,
+        wait_for_completion: bool = True,
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_SECONDS,
+        timeout: float | timedelta = DEFAULT_TIMEOUT_SECONDS,
+        unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.wait_for_completion = wait_for_completion
+        self.poll_interval = validate_seconds("poll_interval", poll_interval)
+        self.timeout = validate_seconds("timeout", timeout)
+        self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
+        self.deferrable = deferrable
+        self._killed = False
+        self._active_id: str | None = None
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
+        """Take up the task when the trigger is done with the wait."""
+        if not event:
+            raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without a word.")
+        if event["status"] != "success":
+            raise NeptuneMLError(event["message"])
+        return self._finish(context, event["resource_id"], event["description"])
+
+    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
+        """Return the task's result once the wait is over."""
+        return resource_id
+
+    def _await(self, context: Context, resource_id: str) -> str | None:
+        """Wait for the effect of the request, here or in the triggerer."""
+        started_at = time.time()
+        if self.deferrable:
+            self._defer(context, resource_id, started_at)
+        watch = Watch(
+            self.kind,
+            resource_id,
+            Goal.ended(self.kind) if self.until_ended else Goal.completed(self.kind),
+            started_at=started_at,
+            deadline=started_at + self.timeout,
+            poll_interval=self.poll_interval,
+            unreachable_timeout=self.unreachable_timeout,
+            not_found_grace=self.not_found_grace,
+            log=self.log,
+        )
+        description = watch.wait(lambda: self._describe(resource_id), sleep=self._sleep, now=time.time)
+        return self._finish(context, resource_id, description)
+
+    def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
+        from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+
+        self.defer(
+            trigger=NeptuneMLJobTrigger(
+                kind=self.kind.name,
+                resource_id=resource_id,
+                until_ended=self.until_ended,
+                started_at=started_at,
+                deadline=min(started_at + self.timeout, execution_deadline(self, context)),
+                poll_interval=self.poll_interval,
+                unreachable_timeout=self.unreachable_timeout,
+                not_found_grace=self.not_found_grace,
+                cancel_on_kill=self.cancel_on_kill,
+                cancel_on_timeout=self.cancel_on_timeout,
+                hook_parameters=self.hook_parameters,
+            ),
+            method_name="execute_complete",
+        )
+
+    def _describe(self, resource_id: str) -> dict[str, Any]:
+        try:
+            return self.hook.describe(self.kind, resource_id)
+        finally:
+            self._raise_if_killed()
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, but wake up for a kill: Airflow's signal handler returns and leaves the rest to us."""
+        until = time.monotonic() + seconds
+        while not self._killed and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _KILL_CHECK_SECONDS))
+        self._raise_if_killed()
+
+    def _raise_if_killed(self) -> None:
+        if self._killed:
+            raise NeptuneMLKilledError(
+                f"The task was killed, with {self.kind.title} {self._active_id!r} in hand."
+            )
+
+
+class NeptuneMLStartOperator(NeptuneMLOperator):
+    """
+    Base of the operators that start a job or create an endpoint.
+
+    **What is guaranteed.** The id is chosen before the request is sent, so there is no moment in which a job
+    exists that nobody knows. Without an id of your own it is made of the Dag, run, task, map index and try; a
+    retry looks for the jobs of the tries before it, and waits for one that is still running instead of
+    starting another. A job that ended is never taken over. When the task is killed, or its time is over, the
+    job is asked to stop.
+
+    :param durable: Whether a retry takes over the job of an earlier try that is still running (default:
+        True).
+    :param cancel_on_kill: Whether the job is asked to stop when the task is killed (default: True).
+    :param cancel_on_timeout: Whether the job is asked to stop when ``timeout`` or ``execution_timeout`` is
+        over (default: True).
+    :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know yet,
+        by their name in the API, such as ``{"modelName": "custom"}`` (default: none). (templated)
+    :return: The id.
+    """
+
+    request_parameters: ClassVar[Sequence[str]] = ()
+    template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
+    not_found_grace = NOT_FOUND_GRACE_SECONDS
+
+    def __init__(
+        self,
+        *,
+        durable: bool = True,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        additional_parameters: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.durable = durable
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.additional_parameters = additional_parameters
+        self._starting = False
+
+    def validate_arguments(self) -> None:
+        """Check what is known of the arguments."""
+        names = (self.kind.id_argument, *self.request_parameters, "additional_parameters")
+        validate({name: getattr(self, name) for name in names})
+
+    def execute(self, context: Context) -> str | None:
+        """Start the job, or find the one that an earlier try started, and wait for it."""
+        self.validate_arguments()
+        # Before anything is started: what a kill needs must not be looked up in the middle of one.
+        _ = self.hook.urgent_conn
+        resource_id = self._find_earlier(context) or self._start(context)
+        context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
+        if not self.wait_for_completion:
+            return resource_id
+        try:
+            return self._await(context, resource_id)
+        except NeptuneMLTimeoutError as error:
+            raise NeptuneMLTimeoutError(f"{error} {self._cancel_late(resource_id)}") from error
+
+    def on_kill(self) -> None:
+        """Ask the job to stop; called from a signal handler, and when ``execution_timeout`` is over."""
+        self._killed = True
+        timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+        if self._active_id is None or not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
+            return
+        outcome = self.hook.stop_now(self.kind, self._active_id, may_appear=self._starting)
+        self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
+
+    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
+        context["ti"].xcom_push(key="description", value=dict(description))
+        return resource_id
+
+    def _find_earlier(self, context: Context) -> str | None:
+        """Return the id of a job that an earlier try of this task started and that is still running."""
+        ti = context["ti"]
+        if not self.durable or self.resource_id:
+            return None
+        for attempt in range(ti.try_number - 1, 0, -1):
+            latest = None
+            for candidate in _ids_of(ti, attempt):
+                try:
+                    latest = candidate, self.hook.describe(self.kind, candidate)
+                except NeptuneMLNotFoundError:
+                    break
+            if latest:
+                return self._adopt(*latest)
+        return None
+
+    def _start(self, context: Context) -> str:
+        """Send the start request under the first id that is free."""
+        ti = context["ti"]
+        for candidate in (self.resource_id,) if self.resource_id else _ids_of(ti, ti.try_number):
+            try:
+                self._send(candidate)
+            except NeptuneMLServiceError as refusal:
+                if not (adopted := self._look_at_refusal(candidate, refusal, ti.try_number)):
+                    continue
+                return adopted
+            self.log.info("Started %s %r", self.kind.title, candidate)
+            return candidate
+        raise AssertionError("the ids of a try never end")
+
+    def _send(self, candidate: str) -> None:
+        request = {name: getattr(self, name) for name in self.request_parameters}
+        self._active_id, self._starting = candidate, True
+        self._raise_if_killed()
+        self.hook.start(self.kind, id=candidate, additional_parameters=self.additional_parameters, **request)
+        self._starting = False
+        if self._killed:
+            # The kill may have come too early to find the job.
+            self.on_kill()
+            self._raise_if_killed()
+
+    def _look_at_refusal(self, candidate: str, refusal: NeptuneMLServiceError, try_number: int) -> str | None:
+        """
+        Find out whether a start was refused because the id is taken, and by whom.
+
+        :return: The id of a job to wait for; None to try the next id. Anything else raises.
+        """
+        self._starting = False
+        self._active_id = None
+        if refusal.transient or refusal.http_status == 403:
+            raise refusal
+        try:
+            description = self.hook.describe(self.kind, candidate)
+        except NeptuneMLNotFoundError:
+            raise refusal from None
+        if not self.resource_id:
+            return self._adopt(candidate, description)
+        is_ours = refusal.resent or (self.durable and try_number > 1)
+        if is_ours and (adopted := self._adopt(candidate, description)):
+            return adopted
+        argument = self.kind.id_argument
+        raise NeptuneMLError(
+            f"{self.kind.title.capitalize()} {candidate!r} exists already ({description.get('status')}), and"
+            f" an id can be used once. Leave {argument} out: each try gets its own, which its retries find."
+            f" Or make it differ, as with {argument}='nightly-{{{{ ts_nodash }}}}-{{{{ ti.try_number }}}}'."
+        ) from refusal
+
+    def _adopt(self, candidate: str, description: Mapping[str, Any]) -> str | None:
+        if self.kind.is_over(description):
+            return None
+        self._active_id = candidate
+        self.log.info("Taking over %s %r, which is still running", self.kind.title, candidate)
+        return candidate
+
+    def _cancel_late(self, resource_id: str) -> str:
+        """Ask a job whose time is over to stop, and put what came of it into words."""
+        if not self.cancel_on_timeout:
+            return "It goes on (cancel_on_timeout is False)."
+        try:
+            taken = self.hook.stop(self.kind, resource_id)
+        except NeptuneMLError as error:
+            return f"It could not be asked to stop: {error}"
+        return "It was asked to stop." if taken else "It has ended by now."
+
+
+class NeptuneMLStopOperator(NeptuneMLOperator):
+    """
+    Base of the operators that cancel a job or delete an endpoint.
+
+    :param clean: Whether its artifacts in S3 are deleted too (default: False).
+    :param ignore_missing: Whether an id that does not exist, or an empty one, is fine (default: False). For a
+        teardown whose setup may not have come as far as to start anything.
+    :return: The id.
+    """
+
+    until_ended = True
+
+    def __init__(self, *, clean: bool = False, ignore_missing: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.clean = clean
+        self.ignore_missing = ignore_missing
+        self._acknowledged = False
+
+    def execute(self, context: Context) -> str | None:
+        """Ask the resource to stop, and wait until it has ended."""
+        if self.ignore_missing and self.resource_id in (None, "", "None"):
+            self.log.info("Nothing to stop: %s is empty", self.kind.id_argument)
+            return None
+        self.validate_arguments()
+        _ = self.hook.urgent_conn
+        resource_id = self._active_id = self.resource_id
+        try:
+            taken = self.hook.stop(self.kind, resource_id, clean=self.clean)
+        except NeptuneMLNotFoundError as error:
+            if not self.ignore_missing:
+                raise
+            self.log.info("Nothing to stop: %s", error)
+            return resource_id
+        self._acknowledged = True
+        self._raise_if_killed()
+        if not taken:
+            self.log.info("%s %r had ended before", self.kind.title.capitalize(), resource_id)
+            return resource_id
+        self.log.info("Asked %s %r to stop", self.kind.title, resource_id)
+        return self._await(context, resource_id) if self.wait_for_completion else resource_id
+
+    def on_kill(self) -> None:
+        """Send the request once more unless it was acknowledged: the resource should not outlive the kill."""
+        self._killed = True
+        if self._active_id is None or self._acknowledged:
+            return
+        outcome = self.hook.stop_now(self.kind, self._active_id, clean=self.clean)
+        self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
+
+
+def _ids_of(ti: Any, attempt: int) -> Iterator[str]:
+    """
+    Yield the ids of one try of a task instance, in the order in which they are used.
+
+    The second and later ones are for Dag runs that were deleted and made again: their ids are taken.
+    """
+    key = "\n".join((ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)))
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{ti.dag_id}-{ti.task_id}").strip("-")
+    for again in itertools.count(1):
+        suffix = f"-{digest}-{attempt}" + (f"-{again}" if again > 1 else "")
+        yield words[: ID_MAX_LENGTH - len(suffix)].rstrip("-") + suffix
