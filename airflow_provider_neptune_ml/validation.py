@@ -38,7 +38,13 @@ def validate_seconds(name: str, value: object) -> float:
 
 
 def _is_count(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isdecimal()
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_flag(value: object) -> bool:
+    return str(value).casefold() in ("true", "false")
 
 
 def _is_text(value: object) -> bool:
@@ -74,6 +80,6 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "_training_jobs": _COUNT,
     "subnets": (_is_texts, "a list of subnet ids"),
     "security_group_ids": (_is_texts, "a list of security group ids"),
-    "enable_managed_spot_training": (lambda value: isinstance(value, bool), "True or False"),
+    "enable_managed_spot_training": (_is_flag, "True or False"),
     "additional_parameters": (lambda value: isinstance(value, Mapping), "a dict of request members"),
 }

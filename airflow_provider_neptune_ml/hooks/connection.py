@@ -79,7 +79,7 @@ def missing(conn_id: str) -> NeptuneMLConfigurationError:
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if variable in os.environ:
         return _error(
-            conn_id, f"can't be read from {variable}: is the port a number, is the JSON or URI complete?"
+            conn_id, f"can't be read from {variable}: check that the port is a number and the rest complete"
         )
     return _error(
         conn_id,

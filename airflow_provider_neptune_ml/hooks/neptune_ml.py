@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -208,7 +209,8 @@ class NeptuneMLHook(AwsBaseHook):
         """
         kind = find_kind(kind)
         model = self.conn_client_meta.service_model.operation_model(kind.start_operation)
-        members = {xform_name(member): member for member in _members_of(model)}
+        shapes = _members_of(model)
+        members = {xform_name(member): member for member in shapes}
         defaults = {
             name: getattr(self.cluster, name)
             for name in ("neptune_iam_role_arn", "sagemaker_iam_role_arn")
@@ -220,7 +222,11 @@ class NeptuneMLHook(AwsBaseHook):
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
                 f" {', '.join(sorted(members))}; give what boto3 does not know yet as additional_parameters"
             )
-        request = {members[name]: value for name, value in (defaults | given).items() if value is not None}
+        request = {
+            members[name]: _unquoted(shapes[members[name]], value)
+            for name, value in (defaults | given).items()
+            if value is not None
+        }
         if additional_parameters:
             request[_ADDITIONAL] = dict(additional_parameters)
         return self._call(kind, kind.start_operation, given.get("id"), request)
@@ -430,6 +436,14 @@ class NeptuneMLHook(AwsBaseHook):
 def _members_of(model: OperationModel) -> Mapping[str, Shape]:
     """Return the members of an operation's request."""
     return model.input_shape.members if model.input_shape else {}
+
+
+def _unquoted(shape: Shape, value: Any) -> Any:
+    """Return a number or flag that a template has turned into text as what it was."""
+    if isinstance(value, str) and shape.type_name in ("integer", "boolean"):
+        with contextlib.suppress(ValueError):
+            return json.loads(value.casefold())
+    return value
 
 
 def _take_additional_parameters(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

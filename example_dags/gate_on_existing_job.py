@@ -1,0 +1,27 @@
+"""Wait for a training job that somebody else started, and go on only if it completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+
+with DAG(
+    "gate_on_existing_job",
+    schedule=None,
+    params={"job_id": Param("my-training", type="string")},
+    default_args={"poke_interval": 10},
+    tags=["neptune-ml"],
+) as dag:
+    # [START gate_on_existing_job]
+    wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id="{{ params.job_id }}", mode="reschedule")
+
+    @task
+    def use_model(training: dict[str, Any]) -> str:
+        """Run when the training has completed."""
+        return training["processingJob"]["outputLocation"]
+
+    use_model(wait.output)
+    # [END gate_on_existing_job]

@@ -1,0 +1,37 @@
+"""Start a training job, wait for it, and go on only if it completed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+
+with DAG(
+    "gate_on_training",
+    schedule=None,
+    params={
+        "data_processing_job_id": Param("nightly-data", type="string"),
+        "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
+    },
+    default_args={"poke_interval": 10},
+    tags=["neptune-ml"],
+) as dag:
+    # [START gate_on_training]
+    start = NeptuneMLStartModelTrainingJobOperator(
+        task_id="start",
+        data_processing_job_id="{{ params.data_processing_job_id }}",
+        train_model_s3_location="{{ params.train_model_s3_location }}",
+        wait_for_completion=False,
+    )
+    wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id=start.output, mode="reschedule")
+
+    @task
+    def use_model(training: dict[str, Any]) -> str:
+        """Run when the training has completed: its description leads to the model's artifacts."""
+        return training["processingJob"]["outputLocation"]
+
+    use_model(wait.output)
+    # [END gate_on_training]

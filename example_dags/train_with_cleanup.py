@@ -1,0 +1,64 @@
+"""Train, and leave nothing running when something goes wrong on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_neptune_ml.operators.neptune_ml import (
+    NeptuneMLCancelModelTrainingJobOperator,
+    NeptuneMLStartModelTrainingJobOperator,
+)
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+
+with DAG(
+    "train_with_cleanup",
+    schedule=None,
+    params={
+        "data_processing_job_id": Param("nightly-data", type="string"),
+        "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
+        "data_is_good": Param(True, type="boolean"),
+    },
+    default_args={"poke_interval": 10},
+    tags=["neptune-ml"],
+) as dag:
+    start = NeptuneMLStartModelTrainingJobOperator(
+        task_id="start",
+        data_processing_job_id="{{ params.data_processing_job_id }}",
+        train_model_s3_location="{{ params.train_model_s3_location }}",
+        wait_for_completion=False,
+    )
+    wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id=start.output, mode="reschedule")
+
+    @task
+    def check_data(params: dict[str, Any] | None = None) -> None:
+        """Whatever may find out, while the training runs, that it is in vain."""
+        if params and not params["data_is_good"]:
+            raise ValueError("The data is not good: no need to go on training.")
+
+    @task
+    def use_model(training: dict[str, Any]) -> str:
+        """Run when the training has completed and the check passed."""
+        return training["processingJob"]["outputLocation"]
+
+    # [START cancel_one_failed]
+    checked = check_data()
+    cancel = NeptuneMLCancelModelTrainingJobOperator(
+        task_id="cancel",
+        job_id="{{ ti.xcom_pull(task_ids='start') }}",
+        poll_interval=5,
+        trigger_rule="one_failed",
+    )
+    start >> checked >> cancel
+    # [END cancel_one_failed]
+
+    model = use_model(wait.output)
+
+    # [START cancel_teardown]
+    clean_up = NeptuneMLCancelModelTrainingJobOperator(
+        task_id="clean_up", job_id=start.output, poll_interval=5, ignore_missing=True
+    ).as_teardown(setups=start)
+    [checked, wait] >> model >> clean_up
+    # [END cancel_teardown]
+    cancel >> clean_up

@@ -1,0 +1,66 @@
+"""What all tests stand on: a throwaway Airflow home, a simulator and a connection to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Airflow reads these when it is imported, which the test modules do.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="neptune-ml-tests-")
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent.parent / "example_dags")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+for name in list(os.environ):
+    if name.startswith(("AWS_", "AIRFLOW_CONN_")):
+        del os.environ[name]
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+
+from airflow_provider_neptune_ml.simulator import Simulator
+
+CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Simulator]:
+    with Simulator(clock="manual") as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def simulator(_cluster: Simulator) -> Simulator:
+    """A simulated cluster without a trace of other tests; its clock stands still until it is stepped."""
+    _cluster.reset()
+    return _cluster
+
+
+@pytest.fixture
+def connection(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The default Airflow connection, to the simulated cluster."""
+    return connect(monkeypatch, simulator.connection)
+
+
+def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Set the default Airflow connection, changed as given."""
+    changed = {**connection, **changes}
+    monkeypatch.setenv(CONNECTION_VARIABLE, json.dumps(changed))
+    return changed
+
+
+@pytest.fixture
+def completed_data(simulator: Simulator) -> str:
+    """The id of a completed data processing job."""
+    simulator.seed("dataprocessing", "data-1", status="Completed")
+    return "data-1"
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """Airflow's own database, in the throwaway home."""
+    subprocess.run(["airflow", "db", "migrate"], check=True, capture_output=True)

@@ -1,0 +1,35 @@
+"""Just enough of Airflow's context to execute a task outside of Airflow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+
+@dataclass
+class TaskInstance:
+    """The part of a task instance that our tasks use."""
+
+    dag_id: str = "nightly_training"
+    run_id: str = "scheduled__2026-11-21T00:00:00+00:00"
+    task_id: str = "train"
+    map_index: int = -1
+    try_number: int = 1
+    start_date: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    max_tries: int = 0
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    def get_first_reschedule_date(self, context: Any) -> datetime | None:
+        """Return when the first poke was, as Airflow 3 does."""
+        return self.start_date
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Keep a value; pushing a key twice is what later fails in Airflow's API."""
+        assert key not in self.xcoms
+        self.xcoms[key] = value
+
+
+def context(**task_instance: Any) -> Any:
+    """Return a context for a task instance."""
+    return {"ti": TaskInstance(**task_instance)}

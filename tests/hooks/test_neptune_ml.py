@@ -1,0 +1,475 @@
+"""The hook, against the simulator over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLConfigurationError,
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+from airflow_provider_neptune_ml.kinds import KINDS, ResourceKind
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.certificates import self_signed_certificate
+from tests.conftest import connect
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "dataprocessing": {
+        "input_data_s3_location": "s3://bucket/in",
+        "processed_data_s3_location": "s3://bucket/out",
+    },
+    "modeltraining": {"data_processing_job_id": "data-1", "train_model_s3_location": "s3://bucket/model"},
+    "modeltransform": {
+        "data_processing_job_id": "data-1",
+        "ml_model_training_job_id": "model-1",
+        "model_transform_output_s3_location": "s3://bucket/transform",
+    },
+    "endpoints": {"ml_model_training_job_id": "model-1"},
+}
+
+
+@pytest.fixture
+def hook(connection: dict[str, Any], simulator: Simulator) -> NeptuneMLHook:
+    """A hook on a cluster that has a completed data processing and a completed training job."""
+    simulator.seed("dataprocessing", "data-1", status="Completed")
+    simulator.seed("modeltraining", "model-1", status="Completed")
+    return NeptuneMLHook()
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request: pytest.FixtureRequest) -> ResourceKind:
+    """Each kind of resource."""
+    return KINDS[request.param]
+
+
+def test_four_verbs(hook: NeptuneMLHook, simulator: Simulator, kind: ResourceKind) -> None:
+    """Every kind can be started, described, listed and stopped."""
+    reply = hook.start(kind, id="mine", **REQUESTS[kind.name])
+    running = hook.describe(kind, "mine")
+
+    assert reply["id"] == "mine"
+    assert "ResponseMetadata" not in reply
+    assert running["status"] == kind.statuses.running
+    assert "mine" in hook.list_ids(kind, max_items=100)
+    assert hook.stop(kind, "mine", clean=True) is True
+
+    assert hook.describe(kind, "mine")["status"] == kind.statuses.stopping
+    [stopped] = simulator.calls(kind.stop_operation)
+    assert stopped.query["clean"] == "true"
+
+
+def test_takes_kind_by_name(hook: NeptuneMLHook) -> None:
+    """A kind can be given by its name; a wrong one is told with the choices."""
+    assert hook.describe("modeltraining", "model-1")["status"] == "Completed"
+    with pytest.raises(ValueError, match=r"kind='training' is not .* modeltraining"):
+        hook.describe("training", "model-1")
+
+
+def test_stop_of_an_ended_job(hook: NeptuneMLHook) -> None:
+    """Stopping a job that has ended is no error, and says so."""
+    assert hook.stop("modeltraining", "model-1") is False
+
+
+def test_stop_of_a_finished_endpoint_deletes_it(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """An endpoint in service is not over: it costs money until it is gone."""
+    simulator.seed("endpoints", "live", status="InService")
+
+    assert hook.stop("endpoints", "live") is True
+
+
+@pytest.mark.parametrize("not_found", ["404", "400"])
+def test_unknown_id(monkeypatch: pytest.MonkeyPatch, kind: ResourceKind, not_found: str) -> None:
+    """An id that does not exist is NotFound in both shapes that AWS documents, to describe and to stop."""
+    with Simulator(clock="manual", not_found=not_found) as simulator:
+        connect(monkeypatch, simulator.connection)
+        hook = NeptuneMLHook()
+
+        with pytest.raises(NeptuneMLNotFoundError, match=r"of .* 'nobody' was refused"):
+            hook.describe(kind, "nobody")
+        with pytest.raises(NeptuneMLNotFoundError):
+            hook.stop(kind, "nobody")
+
+
+def test_service_error_has_all_the_service_said(hook: NeptuneMLHook) -> None:
+    """A refusal carries the code, the detailed message and the request id; botocore's own text is empty."""
+    with pytest.raises(NeptuneMLServiceError) as caught:
+        hook.start("modeltraining", id="model-1", **REQUESTS["modeltraining"])
+
+    error = caught.value
+    assert (error.http_status, error.code) == (400, "InvalidParameterException")
+    assert error.detail == "Another resource with same ID already exists. Please use a new ID."
+    assert error.request_id
+    assert not error.transient
+    assert error.detail in str(error)
+    assert error.request_id in str(error)
+    assert "model training job 'model-1'" in str(error)
+
+
+def test_additional_parameters_reach_the_service(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """Members that boto3's model does not know are sent with the rest."""
+    hook.start(
+        "modeltraining", id="mine", additional_parameters={"modelName": "custom"}, **REQUESTS["modeltraining"]
+    )
+
+    [request] = simulator.calls("StartMLModelTrainingJob")
+    assert request.body["modelName"] == "custom"
+    assert request.body["id"] == "mine"
+
+
+def test_additional_parameters_can_not_override(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """What has an argument of its own is refused in additional_parameters, and nothing is sent."""
+    with pytest.raises(ValueError, match="additional_parameters has id, which has an argument"):
+        hook.start("modeltraining", additional_parameters={"id": "x"}, **REQUESTS["modeltraining"])
+
+    assert not simulator.calls("StartMLModelTrainingJob")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"instance": "ml.m5.large"}, "takes no instance"),
+        ({"training_time_out_in_seconds": "long"}, "trainingTimeOutInSeconds"),
+    ],
+)
+def test_wrong_parameters_are_not_sent(
+    hook: NeptuneMLHook, simulator: Simulator, wrong: dict[str, Any], words: str
+) -> None:
+    """A parameter that boto3 does not take, or not like this, is a ValueError that names it."""
+    with pytest.raises(ValueError, match=words):
+        hook.start("modeltraining", **REQUESTS["modeltraining"], **wrong)
+
+    assert not simulator.calls("StartMLModelTrainingJob")
+
+
+def test_roles_come_from_the_connection(
+    connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch, completed_data: str
+) -> None:
+    """The roles of the connection are sent where a request takes them, and an argument goes before them."""
+    roles = {
+        "neptune_iam_role_arn": "arn:aws:iam::1:role/n",
+        "sagemaker_iam_role_arn": "arn:aws:iam::1:role/s",
+    }
+    connect(monkeypatch, connection, extra={**connection["extra"], **roles})
+    hook = NeptuneMLHook()
+    hook.start("modeltraining", id="a", **REQUESTS["modeltraining"])
+    hook.start(
+        "modeltraining", id="b", neptune_iam_role_arn="arn:aws:iam::1:role/x", **REQUESTS["modeltraining"]
+    )
+    hook.describe("modeltraining", "a")
+
+    first, second = simulator.calls("StartMLModelTrainingJob")
+    assert (first.body["neptuneIamRoleArn"], first.body["sagemakerIamRoleArn"]) == tuple(roles.values())
+    assert second.body["neptuneIamRoleArn"] == "arn:aws:iam::1:role/x"
+    [get] = simulator.calls("GetMLModelTrainingJob")
+    assert get.query["neptuneIamRoleArn"] == roles["neptune_iam_role_arn"]
+
+
+# Waiting
+
+
+def test_wait_returns_the_description(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """hook.wait() polls until the job has completed and returns what it found."""
+    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
+
+    description = hook.wait("modeltraining", "mine", sleep=simulator.advance, now=simulator.now)
+
+    assert description["status"] == "Completed"
+    assert description["processingJob"]["outputLocation"].startswith("s3://")
+
+
+def test_wait_raises_what_went_wrong(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """A failed job raises one line with the kind, id, status, stage, reason and log."""
+    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
+    simulator.fail("modeltraining", "mine", reason="AlgorithmError: memory", stage="hpoJob")
+
+    with pytest.raises(NeptuneMLFailedError) as caught:
+        hook.wait("modeltraining", "mine")
+
+    assert str(caught.value).startswith(
+        "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning': AlgorithmError: memory "
+        "Log: https://"
+    )
+
+
+def test_wait_ends_when_its_time_is_over(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """The timeout counts time, and the last pause is cut to end on it."""
+    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
+    began = simulator.now()
+
+    with pytest.raises(NeptuneMLTimeoutError, match=r"'mine' is still InProgress.* after 1 min 30 s"):
+        hook.wait("modeltraining", "mine", timeout=90, sleep=simulator.advance, now=simulator.now)
+
+    assert simulator.now() - began == pytest.approx(90)
+
+
+# Connecting
+
+
+def test_missing_connection() -> None:
+    """A connection that isn't there is told by its name and the argument."""
+    with pytest.raises(
+        NeptuneMLConfigurationError, match=r"Connection 'nowhere' \(neptune_ml_conn_id\) isn't defined"
+    ):
+        NeptuneMLHook("nowhere").list_ids("endpoints")
+
+
+# Airflow 2 only warns of an extra that is no JSON object.
+@pytest.mark.filterwarnings("ignore:Encountered ")
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"host": ""}, "has no host"),
+        ({"host": "https://cluster"}, "host='https://cluster', which must be a bare host name"),
+        ({"host": "cluster:8182"}, "host='cluster:8182', which must be a bare host name"),
+        ({"port": "none"}, "can't be read from AIRFLOW_CONN_NEPTUNE_ML_DEFAULT: check that the port is a number"),
+        ({"port": 70000}, "port=70000, which must be a number from 1 to 65535"),
+        ({"schema": "ftp"}, "schema='ftp', which must be https"),
+        ({"extra": "{broken"}, "an extra that isn't JSON"),
+        ({"extra": "[1]"}, "must be a JSON object, not list"),
+        ({"extra": {"iam_auth": "maybe"}}, "iam_auth='maybe' in its extra, which must be true or false"),
+        ({"extra": {"region_name": 7}}, "region_name=7 in its extra, which must be a string"),
+        ({"extra": {"iam_auth": False}}, "No AWS region: give region_name"),
+    ],
+)
+def test_unusable_connection(
+    connection: dict[str, Any],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    words: str,
+) -> None:
+    """Each mistake in the connection is one line with the field, the value and the rule; nothing is sent."""
+    connect(monkeypatch, connection, **changes)
+
+    with pytest.raises(ValueError, match=words) as caught:
+        NeptuneMLHook().list_ids("endpoints")
+
+    assert isinstance(caught.value, NeptuneMLConfigurationError)
+    assert "\n" not in str(caught.value)
+    assert not simulator.journal
+
+
+@pytest.mark.parametrize(
+    ("host", "in_connection", "in_aws", "argument", "expected"),
+    [
+        ("c.cluster-x.eu-west-2.neptune.amazonaws.com", None, None, None, "eu-west-2"),
+        ("c.cluster-x.cn-north-1.neptune.amazonaws.com.cn", None, None, None, "cn-north-1"),
+        ("c.cluster-x.us-gov-west-1.neptune.amazonaws.com", None, None, None, "us-gov-west-1"),
+        ("c.cluster-x.eu-west-2.neptune.amazonaws.com", None, "eu-west-3", None, "eu-west-3"),
+        ("c.cluster-x.eu-west-2.neptune.amazonaws.com", "eu-west-1", "eu-west-3", None, "eu-west-1"),
+        ("c.cluster-x.eu-west-2.neptune.amazonaws.com", "eu-west-1", "eu-west-3", "us-east-2", "us-east-2"),
+    ],
+)
+def test_region(
+    monkeypatch: pytest.MonkeyPatch,
+    host: str,
+    in_connection: str | None,
+    in_aws: str | None,
+    argument: str | None,
+    expected: str,
+) -> None:
+    """The region comes from the argument, the connection, the AWS connection or the host, in this order."""
+    aws_extra = {"region_name": in_aws} if in_aws else {}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_AWS_DEFAULT", f'{{"conn_type": "aws", "extra": {aws_extra}}}'.replace("'", '"')
+    )
+    connect(monkeypatch, {"conn_type": "neptune_ml", "host": host, "extra": {"region_name": in_connection}})
+    hook = NeptuneMLHook(region_name=argument)
+
+    assert hook.region_name == expected
+    assert hook.conn_client_meta.region_name == expected
+    assert hook.conn_client_meta.endpoint_url == f"https://{host}:8182"
+
+
+def test_endpoint_wins_over_the_variants_of_botocore(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FIPS and dual-stack settings, made for AWS's own endpoints, do not break calls to the cluster."""
+    monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+
+    assert NeptuneMLHook().list_ids("endpoints") == []
+
+
+# What can be at fault
+
+
+def test_signs_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With iam_auth requests are signed for neptune-db with the AWS connection's credentials."""
+    with Simulator(clock="manual", iam_auth=True) as simulator:
+        connect(monkeypatch, simulator.connection)
+        credential = simulator.credentials[0]
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_AWS_DEFAULT", aws_connection(credential.access_key, credential.secret_key)
+        )
+        hook = NeptuneMLHook()
+
+        assert hook.list_ids("endpoints") == []
+        ok, message = hook.test_connection()
+        assert ok
+        assert "signed" in message
+
+
+def test_forbidden_names_the_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 403 names the permission that the operation needs, and test_connection says what was at fault."""
+    with Simulator(clock="manual", iam_auth=True) as simulator:
+        connect(monkeypatch, simulator.connection)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIAWRONG", "wrong-secret"))
+        hook = NeptuneMLHook()
+
+        with pytest.raises(NeptuneMLServiceError, match="neptune-db:GetMLModelTrainingJobStatus") as caught:
+            hook.describe("modeltraining", "x")
+        ok, message = hook.test_connection()
+
+        assert caught.value.http_status == 403
+        assert not caught.value.transient
+        assert "wrong-secret" not in str(caught.value)
+        assert not ok
+        assert message.startswith("Signature or permission at fault.")
+
+
+def test_unsigned_request_to_a_cluster_with_iam(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unsigned request that is refused points at iam_auth."""
+    with Simulator(clock="manual", iam_auth=True) as simulator:
+        connect(monkeypatch, simulator.connection, extra={"iam_auth": False, "region_name": "us-east-1"})
+
+        ok, message = NeptuneMLHook().test_connection()
+
+    assert not ok
+    assert message.startswith("Signature at fault: the cluster wants one and iam_auth is false.")
+
+
+def test_no_credentials(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials nothing is sent, and the error names both ways out."""
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+
+    with pytest.raises(
+        NeptuneMLUnreachableError, match=r"no AWS credentials .* aws_conn_id, or set iam_auth to false"
+    ):
+        NeptuneMLHook(aws_conn_id=None).list_ids("endpoints")
+
+
+def test_nobody_listens(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused connection is trouble that may pass, and names the address."""
+    connect(monkeypatch, connection, port=9)
+
+    with pytest.raises(NeptuneMLUnreachableError, match=r"http://127\.0\.0\.1:9") as caught:
+        NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).list_ids("endpoints")
+
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "too_many_requests",
+        "throttling",
+        "internal_failure",
+        "client_timeout",
+        "expired_token",
+        "unavailable",
+        "html",
+        "garbled",
+        "reset",
+        "cut",
+    ],
+)
+def test_trouble_that_may_pass(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
+    """Trouble on the way is one line of ours, known to pass, and the next call succeeds."""
+    hook = NeptuneMLHook(config={"retries": {"total_max_attempts": 1}})
+    simulator.add_fault(Fault(kind=fault))
+
+    with pytest.raises(NeptuneMLError) as caught:
+        hook.list_ids("endpoints")
+
+    assert caught.value.transient
+    assert "\n" not in str(caught.value)
+    assert hook.list_ids("endpoints") == []
+
+
+@pytest.mark.parametrize("fault", ["access_denied", "read_only"])
+def test_trouble_that_stays(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
+    """A refusal for a reason that time does not heal is not taken for a hiccup."""
+    simulator.add_fault(Fault(kind=fault))
+
+    with pytest.raises(NeptuneMLServiceError) as caught:
+        NeptuneMLHook().list_ids("endpoints")
+
+    assert not caught.value.transient
+
+
+def test_web_page_in_place_of_a_reply(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that isn't Neptune, and answers everything with a page, is told as such."""
+    with web_server(b"<html>welcome</html>") as port:
+        connect(monkeypatch, connection, port=port)
+
+        with pytest.raises(
+            NeptuneMLUnreachableError, match=f"a reply from http://127.0.0.1:{port} that isn't Neptune"
+        ):
+            NeptuneMLHook().describe("modeltraining", "x")
+
+
+def test_untrusted_certificate(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A certificate that can't be trusted is told with the reason; it does not pass with time."""
+    certificate = self_signed_certificate(tmp_path, "localhost")
+    with Simulator(clock="manual", ssl_certfile=str(certificate)) as simulator:
+        connect(monkeypatch, {**simulator.connection, "host": "localhost"})
+
+        with pytest.raises(
+            NeptuneMLUnreachableError, match=r"TLS certificate of https://localhost:.*self.signed"
+        ) as caught:
+            NeptuneMLHook().list_ids("endpoints")
+        assert not caught.value.transient
+        assert NeptuneMLHook(verify=str(certificate)).list_ids("endpoints") == []
+
+
+def test_reply_that_is_not_neptunes(connection: dict[str, Any], simulator: Simulator) -> None:
+    """An answer from something else is told as such, with its address."""
+    simulator.add_fault(Fault(kind="html"))
+
+    with pytest.raises(NeptuneMLError, match=f"got 502 from {simulator.url}, in a form that isn't Neptune's"):
+        NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).list_ids("endpoints")
+
+
+def aws_connection(access_key: str, secret_key: str) -> str:
+    """Return an AWS connection for the environment."""
+    return f'{{"conn_type": "aws", "login": "{access_key}", "password": "{secret_key}"}}'
+
+
+@contextmanager
+def web_server(page: bytes) -> Iterator[int]:
+    """Answer every GET with a page, and yield the port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,132 @@
+"""What every operator, sensor and trigger keeps, whoever adds the next one."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+import pytest
+from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
+from botocore import xform_name
+from botocore.session import get_session
+
+from airflow_provider_neptune_ml.base import NeptuneMLTask
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+from airflow_provider_neptune_ml.operators import neptune_ml as operators
+from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
+from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
+from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+
+
+def leaves() -> Iterator[type[NeptuneMLTask]]:
+    """Yield the public operators and sensors."""
+    for module in (operators, sensors):
+        for _, value in inspect.getmembers(module, inspect.isclass):
+            if issubclass(value, NeptuneMLTask) and hasattr(value, "kind"):
+                yield value
+
+
+LEAVES = list(leaves())
+each_leaf = pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
+
+
+def arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the arguments that a class and our classes above it take."""
+    found: dict[str, inspect.Parameter] = {}
+    for ours in inspect.getmro(cls):
+        if ours.__module__.startswith("airflow_provider_neptune_ml"):
+            found = {**inspect.signature(vars(ours).get("__init__", object)).parameters, **found}
+    return {name: found[name] for name in found if name not in ("self", "kwargs")}
+
+
+@each_leaf
+def test_arguments_are_keywords(leaf: type[NeptuneMLTask]) -> None:
+    """Every argument is keyword-only."""
+    for name, parameter in arguments(leaf).items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
+
+
+@pytest.mark.parametrize("cls", [*LEAVES, NeptuneMLJobTrigger], ids=lambda cls: cls.__name__)
+def test_arguments_are_documented(cls: type) -> None:
+    """Every argument is in the docstring of its class or of the one above that takes it, and no other is."""
+    docs = "".join(
+        inspect.cleandoc(ours.__doc__ or "") + "\n"
+        for ours in inspect.getmro(cls)
+        if ours.__module__.startswith("airflow_provider_neptune_ml")
+    )
+    airflows = {"poke_interval", "timeout"}
+
+    assert set(re.findall(r":param (\w+):", docs)) - airflows == set(arguments(cls)) - airflows
+
+
+@each_leaf
+def test_docstrings_lead_to_aws(leaf: type[NeptuneMLTask]) -> None:
+    """A leaf names the pages of AWS's guide and API reference, and what it raises."""
+    doc = leaf.__doc__ or ""
+
+    assert "https://docs.aws.amazon.com/neptune/latest/userguide/" in doc
+    assert "https://docs.aws.amazon.com/neptune/latest/data-api/API_" in doc
+    assert ":raises ValueError:" in doc
+
+
+@each_leaf
+def test_template_fields(leaf: type[NeptuneMLTask]) -> None:
+    """Every text, list and dict argument is a template field, once, and the docs say so."""
+    fields = list(leaf.template_fields)
+    known = arguments(leaf)
+    docs = " ".join("".join(ours.__doc__ or "" for ours in inspect.getmro(leaf)).split())
+
+    assert len(fields) == len(set(fields))
+    assert set(fields) <= set(known)
+    for name, parameter in known.items():
+        if re.search(r"\b(str|list|dict|Sequence)\b", str(parameter.annotation)):
+            assert name in fields, name
+    for name in fields:
+        described = re.search(rf":param {name}:(.*?)(?= :param | :raises | :return|$)", docs)
+        assert described, name
+        assert "(templated)" in described.group(1), name
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [leaf for leaf in LEAVES if issubclass(leaf, NeptuneMLStartOperator)],
+    ids=lambda leaf: leaf.__name__,
+)
+def test_start_arguments_are_botocores(leaf: type[NeptuneMLStartOperator]) -> None:
+    """A start takes every member of the request in snake_case; when botocore adds one, this fails."""
+    model = get_session().get_service_model("neptunedata").operation_model(leaf.kind.start_operation)
+    assert model.input_shape
+    members = {xform_name(member) for member in model.input_shape.members}
+
+    assert {leaf.kind.id_argument, *leaf.request_parameters} == (members - {"id"}) | {leaf.kind.id_argument}
+    assert set(leaf.request_parameters) <= set(arguments(leaf))
+    for member in model.input_shape.required_members:
+        assert arguments(leaf)[xform_name(member)].default is inspect.Parameter.empty
+
+
+@each_leaf
+def test_shared_arguments_are_amazons(leaf: type[NeptuneMLTask]) -> None:
+    """What the Amazon provider's operators take to reach a service, ours take too."""
+    amazons = inspect.signature(AwsBaseOperator.__init__).parameters
+    shared = {name for name, parameter in amazons.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    assert shared - {"region"} <= set(arguments(leaf)), "region is the deprecated name of region_name"
+
+
+def test_hook_takes_what_tasks_pass_on() -> None:
+    """Every setting of a task reaches its hook."""
+    task = sensors.NeptuneMLModelTrainingJobSensor(
+        task_id="wait",
+        job_id="mine",
+        neptune_ml_conn_id="cluster",
+        aws_conn_id="account",
+        region_name="eu-west-1",
+        verify="/bundle.pem",
+        botocore_config={"read_timeout": 5},
+    )
+    hook = NeptuneMLHook(**task.hook_parameters)
+
+    assert (hook.neptune_ml_conn_id, hook.aws_conn_id) == ("cluster", "account")
+    assert (hook._region_name, hook._verify) == ("eu-west-1", "/bundle.pem")
+    assert getattr(hook._config, "read_timeout", None) == 5

@@ -1,0 +1,56 @@
+"""What importing the provider costs a process that only parses Dags."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = (
+    "boto3",
+    "botocore",
+    "aiobotocore",
+    "starlette",
+    "uvicorn",
+    "airflow.providers.amazon.aws.hooks.base_aws",
+)
+
+
+def modules_after(code: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after some code."""
+    script = f"{code}\nimport sys\nprint('\\n'.join(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["operators.neptune_ml", "sensors.neptune_ml", "triggers.neptune_ml", "exceptions", "kinds"]
+)
+def test_dag_files_do_not_import_boto3(module: str) -> None:
+    """Operators, sensors and triggers leave boto3, the hook and the simulator's web server alone."""
+    loaded = modules_after(f"import airflow_provider_neptune_ml.{module}")
+
+    # Airflow 2 itself may load some of these, through its settings.
+    assert not set(HEAVY) & (loaded - modules_after("import airflow.models, airflow.triggers.base"))
+    assert "airflow_provider_neptune_ml.hooks.neptune_ml" not in loaded
+
+
+def test_tasks_are_built_without_boto3() -> None:
+    """Building tasks, as every parse of a Dag file does, does not import boto3 either."""
+    loaded = modules_after(
+        "from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor\n"
+        "NeptuneMLModelTrainingJobSensor(task_id='wait', job_id='mine')"
+    )
+
+    assert "boto3" not in loaded
+
+
+def test_provider_info_needs_the_standard_library_alone() -> None:
+    """Airflow reads the metadata in every process: it must not import Airflow, or anything else."""
+    loaded = modules_after(
+        "from airflow_provider_neptune_ml.get_provider_info import get_provider_info as g; g()"
+    )
+    ours = {"airflow_provider_neptune_ml", "airflow_provider_neptune_ml.get_provider_info"}
+
+    assert loaded - modules_after("import __future__, typing") == ours

@@ -1,0 +1,299 @@
+"""The decision of every wait, and the loop around it: no service, no clock but a variable."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.polling import Goal, Watch, format_duration
+
+STARTED_AT = 1_000_000.0
+
+
+class Clock:
+    """A clock that moves when it is slept on."""
+
+    def __init__(self) -> None:
+        self.time = STARTED_AT
+
+    def now(self) -> float:
+        """Tell the time."""
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """Move the time."""
+        assert seconds >= 0
+        self.time += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        """Move the time."""
+        self.sleep(seconds)
+
+
+class Service:
+    """A service that plays back replies and errors, the last one for ever."""
+
+    def __init__(self, *outcomes: dict[str, Any] | NeptuneMLError) -> None:
+        self.outcomes = list(outcomes)
+        self.calls = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Answer as the script says."""
+        outcome = self.outcomes[min(self.calls, len(self.outcomes) - 1)]
+        self.calls += 1
+        if isinstance(outcome, NeptuneMLError):
+            raise outcome
+        return outcome
+
+    async def describe_async(self) -> dict[str, Any]:
+        """Answer as the script says."""
+        return self.describe()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture(params=["sync", "async"])
+def driver(request: pytest.FixtureRequest, clock: Clock) -> Any:
+    """Each of the two loops, as a function of a watch and a service."""
+
+    def sync(watch: Watch, service: Service) -> Any:
+        return watch.wait(service.describe, sleep=clock.sleep, now=clock.now)
+
+    def run_async(watch: Watch, service: Service) -> Any:
+        return asyncio.run(watch.wait_async(service.describe_async, sleep=clock.sleep_async, now=clock.now))
+
+    return sync if request.param == "sync" else run_async
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """What the watch has logged."""
+    with caplog.at_level(logging.INFO, logger="watch"):
+        yield Messages(caplog)
+
+
+class Messages(list[str]):
+    """The log's messages, always the newest."""
+
+    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.caplog = caplog
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([record.getMessage() for record in self.caplog.records if record.name == "watch"])
+
+    def count(self, word: Any) -> int:
+        """Count the messages with a word."""
+        return sum(word in message for message in self)
+
+
+def watch(kind: ResourceKind = MODEL_TRAINING, goal: Goal | None = None, **settings: Any) -> Watch:
+    """Return a watch on a resource that is called ``mine``."""
+    return Watch(
+        kind,
+        "mine",
+        goal or Goal.completed(kind),
+        started_at=STARTED_AT,
+        log=logging.getLogger("watch"),
+        **settings,
+    )
+
+
+def reply(status: str | None, **parts: Any) -> dict[str, Any]:
+    """Return a description."""
+    return {"id": "mine", **({"status": status} if status else {}), **parts}
+
+
+def refusal(
+    error_class: type[NeptuneMLServiceError] = NeptuneMLServiceError, **changes: Any
+) -> NeptuneMLServiceError:
+    """Return an error of the service."""
+    settings: dict[str, Any] = {
+        "code": "InternalFailureException",
+        "detail": "x",
+        "http_status": 500,
+        "request_id": "1",
+        "transient": True,
+    }
+    return error_class("refused.", **{**settings, **changes})
+
+
+NOT_FOUND = refusal(NeptuneMLNotFoundError, http_status=404, transient=False)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
+    """Success and failure are by membership in the table, in every kind."""
+    for status in kind.statuses.ends:
+        wait = watch(kind)
+        if status == kind.statuses.succeeded:
+            assert driver(wait, Service(reply(status.upper())))["status"] == status.upper()
+        else:
+            with pytest.raises(NeptuneMLFailedError) as caught:
+                driver(wait, Service(reply(status)))
+            assert caught.value.status == status
+    for status in kind.statuses.goings:
+        with pytest.raises(NeptuneMLTimeoutError):
+            driver(watch(kind, deadline=STARTED_AT), Service(reply(status)))
+
+
+def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
+    """An unknown status means "still going" and is logged once; a missing one is not unknown."""
+    service = Service({}, reply("Odd"), reply("Odd"), reply("Odd"), reply("Completed"))
+
+    driver(watch(), service)
+
+    assert service.calls == 5
+    assert lines.count("has the unknown status 'Odd': taken for still going") == 1
+    assert lines.count("unknown") == 1
+
+
+def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> None:
+    """The log has a line per change of status or stage, with the time that passed, and a heartbeat."""
+    processing = reply("InProgress", processingJob={"status": "InProgress"})
+    tuning = reply("InProgress", processingJob={"status": "Completed"}, hpoJob={"status": "InProgress"})
+    service = Service(*[processing] * 3, *[tuning] * 14, reply("Completed"))
+
+    driver(watch(poll_interval=60), service)
+
+    said = [line.partition(" (")[0] for line in lines]
+    assert said == [
+        "Model training job 'mine' is InProgress, stage 'processing' InProgress",
+        "Model training job 'mine' is InProgress, stage 'hyperparameter tuning' InProgress",
+        "Model training job 'mine' is still InProgress, stage 'hyperparameter tuning' InProgress",
+        "Model training job 'mine' is Completed",
+    ]
+
+
+def test_deadline_is_met_to_the_second(driver: Any, clock: Clock) -> None:
+    """The last pause is cut, so that the wait ends when it should, whatever the poll interval."""
+    with pytest.raises(
+        NeptuneMLTimeoutError, match="'mine' is still InProgress after 1 min 40 s, the time it was given"
+    ):
+        driver(watch(deadline=STARTED_AT + 100, poll_interval=60), Service(reply("InProgress")))
+
+    assert clock.time == pytest.approx(STARTED_AT + 100)
+
+
+def test_trouble_counts_against_the_deadline(driver: Any, clock: Clock) -> None:
+    """Endless throttling can't outlast the deadline."""
+    with pytest.raises(NeptuneMLTimeoutError, match="'mine' is still out of reach"):
+        driver(watch(deadline=STARTED_AT + 100), Service(refusal()))
+
+    assert clock.time == pytest.approx(STARTED_AT + 100)
+
+
+def test_trouble_is_told_once_per_streak(driver: Any, lines: list[str]) -> None:
+    """A streak of trouble is one warning, and one line when it is over."""
+    service = Service(
+        reply("InProgress"), refusal(), refusal(), reply("InProgress"), refusal(), reply("Completed")
+    )
+
+    driver(watch(), service)
+
+    assert lines.count("Waiting for it to pass") == 2
+    assert lines.count("answers again after") == 2
+
+
+def test_trouble_backs_off(driver: Any, clock: Clock) -> None:
+    """In trouble the pauses grow from a second to the poll interval."""
+    service = Service(*[refusal()] * 5, reply("Completed"))
+
+    driver(watch(poll_interval=4), service)
+
+    assert clock.time - STARTED_AT == pytest.approx(1 + 2 + 4 + 4 + 4, rel=0.11)
+
+
+def test_nothing_but_trouble(driver: Any, clock: Clock) -> None:
+    """Ten minutes of nothing but trouble fail the wait with the last cause."""
+    service = Service(*[refusal()] * 9, NeptuneMLUnreachableError("no route.", transient=True))
+
+    with pytest.raises(
+        NeptuneMLUnreachableError,
+        match=r"nothing but trouble for 1[01] min.*unreachable_timeout=600.*no route",
+    ):
+        driver(watch(), service)
+
+
+def test_one_good_reply_ends_a_streak(driver: Any) -> None:
+    """Trouble that comes and goes does not add up."""
+    comes_and_goes: list[dict[str, Any] | NeptuneMLError] = [refusal(), reply("InProgress")]
+    service = Service(*comes_and_goes * 40, reply("Completed"))
+
+    driver(watch(unreachable_timeout=30), service)
+
+    assert service.calls == 81
+
+
+@pytest.mark.parametrize(
+    "error",
+    [refusal(http_status=403, transient=False), NOT_FOUND, NeptuneMLUnreachableError("bad certificate.")],
+)
+def test_what_does_not_pass_fails_at_once(driver: Any, error: NeptuneMLError) -> None:
+    """Permanent trouble is raised as it is, at the first poll."""
+    service = Service(error)
+
+    with pytest.raises(type(error)) as caught:
+        driver(watch(), service)
+
+    assert caught.value is error
+    assert service.calls == 1
+
+
+def test_not_found_is_forgiven_after_a_start(driver: Any) -> None:
+    """Within the grace after its own start a job may not be found yet; after it, it is gone."""
+    service = Service(NOT_FOUND, NOT_FOUND, reply("Completed"))
+
+    assert driver(watch(not_found_grace=60), service)["status"] == "Completed"
+    with pytest.raises(NeptuneMLNotFoundError):
+        driver(watch(not_found_grace=60), Service(NOT_FOUND))
+
+
+def test_target_statuses(driver: Any) -> None:
+    """Targets say which ends are good, without case; every other end is bad."""
+    goal = Goal.completed(MODEL_TRAINING, ["FAILED"])
+
+    assert driver(watch(goal=goal), Service(reply("Failed")))["status"] == "Failed"
+    with pytest.raises(NeptuneMLFailedError, match="ended as Completed"):
+        driver(watch(goal=goal), Service(reply("Completed")))
+
+
+def test_wait_for_the_end_of_a_job(driver: Any) -> None:
+    """After a stop, a job has ended in any terminal status, or when it is not there any more."""
+    for last in (reply("Stopped"), reply("Completed"), reply("Failed"), NOT_FOUND):
+        service = Service(reply("Stopping"), last)
+        driver(watch(goal=Goal.ended(MODEL_TRAINING)), service)
+        assert service.calls == 2
+
+
+def test_wait_for_the_end_of_an_endpoint(driver: Any) -> None:
+    """A deleted endpoint has ended only when it is gone: it costs money until then."""
+    service = Service(reply("InService"), reply("Deleting"), reply("Failed"), NOT_FOUND)
+
+    assert driver(watch(ENDPOINTS, Goal.ended(ENDPOINTS)), service) == {}
+    assert service.calls == 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3725, "1 h 2 min"), (90061, "1 d 1 h")],
+)
+def test_durations_in_words(seconds: float, words: str) -> None:
+    """Durations read as a person would say them."""
+    assert format_duration(seconds) == words
