@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 # Airflow reads these when it is imported, which the test modules do.
-os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="neptune-ml-tests-")
+_HOME = tempfile.TemporaryDirectory(prefix="neptune-ml-tests-", ignore_cleanup_errors=True)
+os.environ["AIRFLOW_HOME"] = _HOME.name
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent.parent / "example_dags")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"

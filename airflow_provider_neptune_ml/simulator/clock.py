@@ -1,0 +1,33 @@
+"""The simulator's clock: real time, faster time, or time that only moves when told to."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """
+    Tell the simulated time as seconds since the epoch; it never goes back.
+
+    :param rate: simulated seconds per real second: 1.0 is real time, 60.0 an hour a minute, 0.0 a clock that
+        only
+        :meth:`advance` moves.
+    :param starts_at: the simulated time at the start (default: now).
+    """
+
+    def __init__(self, rate: float, starts_at: float | None = None) -> None:
+        self._rate = rate
+        self._base = time.time() if starts_at is None else starts_at
+        self._started = time.monotonic()
+
+    def now(self) -> float:
+        """Return the simulated time."""
+        if not self._rate:
+            return self._base
+        return self._base + (time.monotonic() - self._started) * self._rate
+
+    def advance(self, seconds: float) -> None:
+        """Jump ahead by simulated seconds."""
+        if seconds < 0:
+            raise ValueError(f"seconds={seconds}: the clock can't go back")
+        self._base += seconds

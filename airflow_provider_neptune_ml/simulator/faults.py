@@ -1,0 +1,161 @@
+"""Scripted trouble: rules that say which requests are answered badly, how, and how often."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from airflow_provider_neptune_ml.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# By name: the exception and its text. The names of the exceptions and their HTTP codes are documented, the
+# texts are assumed, except for the expired token's, which is the one that AWS services share.
+ERRORS: Mapping[str, tuple[str, str]] = {
+    "too_many_requests": ("TooManyRequestsException", "Too many requests. Please retry with back-off."),
+    "throttling": ("ThrottlingException", "Rate of requests exceeds the maximum throughput."),
+    "internal_failure": ("InternalFailureException", "Request handling failed."),
+    "server_shutdown": ("ServerShutdownException", "The server shut down while it was handling the request."),
+    "client_timeout": ("ClientTimeoutException", "The request timed out in the client."),
+    "read_only": (
+        "ReadOnlyViolationException",
+        "The request is rejected because it violates some read-only restriction, such as a designation "
+        "of a replica as read-only.",
+    ),
+    "expired_token": ("ExpiredTokenException", "The security token included in the request is expired"),
+    "access_denied": ("AccessDeniedException", "The caller is not authorized to perform this operation."),
+}
+# Not the service itself but what stands before it: no JSON in the reply.
+PROXY_REPLIES: Mapping[str, tuple[int, bytes, bytes]] = {
+    "unavailable": (503, b"text/plain", b"upstream connect error or disconnect/reset before headers"),
+    "html": (
+        502,
+        b"text/html",
+        b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>",
+    ),
+}
+SLOW, RESET, CUT, GARBLED, BINARY, REFUSED = "slow", "reset", "cut", "garbled", "binary", "refused"
+FAULTS = (*ERRORS, *PROXY_REPLIES, SLOW, RESET, CUT, GARBLED, BINARY, REFUSED)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    A rule for trouble.
+
+    :param kind: what goes wrong: an error answer (``too_many_requests`` 429, ``throttling`` 500,
+        ``internal_failure`` 500, ``server_shutdown`` 500, ``client_timeout`` 408, ``read_only`` 400,
+        ``expired_token`` 403, ``access_denied`` 403), the answer of a proxy (``unavailable`` 503 without
+        JSON, ``html`` 502), ``slow``, the connection's end (``reset`` by RST, ``cut`` in the middle of the
+        body), a body that can't be read (``garbled`` JSON, ``binary``: not even text), or ``refused``:
+        nobody listens.
+    :param operation: only for this operation, as botocore spells it (default: all).
+    :param resource: only for this kind of resource, e.g. ``modeltraining`` (default: all).
+    :param id: only for this id (default: all).
+    :param times: how many requests it hits; None for all (default: 1).
+    :param skip: how many requests that it would hit are let through first (default: 0).
+    :param seconds: for ``slow`` how long the answer is held back, for ``refused`` how long nobody listens, in
+        real seconds (default: 1.0).
+    :param when: ``"before"`` the service does anything, or ``"after"`` it has done what was asked, so that
+        only the answer is lost (default: before).
+
+    ``refused`` begins at once and can't be tied to requests, as none arrive.
+    """
+
+    kind: str
+    operation: str | None = None
+    resource: str | None = None
+    id: str | None = None
+    times: int | None = 1
+    skip: int = 0
+    seconds: float = 1.0
+    when: str = "before"
+
+    def __post_init__(self) -> None:
+        """Refuse a rule that could never do what it says."""
+        if self.kind not in FAULTS:
+            raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(FAULTS)}")
+        if self.when not in ("before", "after"):
+            raise ValueError(f"when={self.when!r}: must be before or after")
+        if self.resource is not None and self.resource not in KINDS:
+            raise ValueError(f"resource={self.resource!r}: must be one of {', '.join(KINDS)}")
+        if self.operation is not None and self.operation not in _OPERATIONS:
+            raise ValueError(f"operation={self.operation!r}: must be one of {', '.join(sorted(_OPERATIONS))}")
+        if self.seconds < 0 or self.skip < 0 or (self.times is not None and self.times < 1):
+            raise ValueError("seconds and skip must not be negative, times must be at least 1 or None")
+        if self.kind == REFUSED and (self.operation or self.resource or self.id):
+            raise ValueError(
+                "kind='refused': no request arrives, so operation, resource and id can't be asked for"
+            )
+
+    def hits(self, operation: str, resource: str, id_: str | None) -> bool:
+        """Tell whether a request is one that the rule is about."""
+        return (
+            self.operation in (None, operation)
+            and self.resource in (None, resource)
+            and self.id in (None, id_)
+        )
+
+    @property
+    def breaks_off(self) -> bool:
+        """Whether the client is left without a whole answer."""
+        return self.kind in (RESET, CUT)
+
+
+_OPERATIONS = frozenset(
+    name
+    for row in KINDS.values()
+    for name in (row.start_operation, row.get_operation, row.list_operation, row.stop_operation)
+)
+
+
+@dataclass
+class _Rule:
+    fault: Fault
+    skip: int
+    left: int | None
+
+
+class FaultRules:
+    """Hold the rules in force; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rules: list[_Rule] = []
+
+    def add(self, fault: Fault) -> None:
+        """Put a rule in force; the one added first has the first say."""
+        with self._lock:
+            self._rules.append(_Rule(fault, fault.skip, fault.times))
+
+    def take(self, operation: str, resource: str, id_: str | None) -> Fault | None:
+        """Return the fault that a request meets, and count it."""
+        if not self._rules:
+            return None
+        with self._lock:
+            for rule in self._rules:
+                if rule.fault.hits(operation, resource, id_):
+                    return self._use(rule)
+        return None
+
+    def in_force(self) -> list[Fault]:
+        """Return the faults that are still to come."""
+        with self._lock:
+            return [rule.fault for rule in self._rules]
+
+    def clear(self) -> None:
+        """Drop all rules."""
+        with self._lock:
+            self._rules.clear()
+
+    def _use(self, rule: _Rule) -> Fault | None:
+        if rule.skip:
+            rule.skip -= 1
+            return None
+        if rule.left is not None:
+            rule.left -= 1
+            if not rule.left:
+                self._rules.remove(rule)
+        return rule.fault

@@ -1,0 +1,199 @@
+"""The command line, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODULE = "airflow_provider_neptune_ml.simulator"
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the CLI on a free port; yield the process and its banner."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", MODULE, "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert process.stdout
+    banner = "".join(process.stdout.readline() for _ in range(5))
+    try:
+        yield process, banner
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def url_in(banner: str) -> str:
+    """The URL in a banner."""
+    found = re.search(r"https?://\S+", banner)
+    assert found, banner
+    return found.group()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_it_with_success(number: signal.Signals) -> None:
+    """A polite signal ends it promptly, with exit code 0 and no traceback."""
+    with running() as (process, banner):
+        urlopen(f"{url_in(banner)}/ml/endpoints").read()
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=5)
+
+        assert process.returncode == 0
+        assert "Traceback" not in errors
+        logged = json.loads(errors)
+        assert (logged["operation"], logged["status"]) == ("ListMLEndpoints", 200)
+
+
+def test_banner_has_what_one_pastes() -> None:
+    """The banner has the URI, and a line for the shell whose value Airflow takes."""
+    with running("--region", "eu-west-1") as (_, banner):
+        port = url_in(banner).rpartition(":")[2]
+        assert f"neptune-ml://127.0.0.1:{port}/http?iam_auth=false&region_name=eu-west-1" in banner
+        exported = subprocess.run(
+            ["sh", "-c", f'{banner.splitlines()[4]}; printf %s "$AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"'],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        connection = json.loads(exported)
+        assert connection["conn_type"] == "neptune_ml"
+        assert connection["extra"] == {"iam_auth": False, "region_name": "eu-west-1"}
+
+
+def test_flags_reach_the_cluster(tmp_path: Path) -> None:
+    """Clock, durations, state file, shape of "not found", identity: each flag does what it says."""
+    state = tmp_path / "state.json"
+    flags = (
+        "--clock",
+        "manual",
+        "--duration",
+        "endpoints.endpoint=5",
+        "--state",
+        str(state),
+        "--not-found",
+        "400",
+    )
+    with running(*flags) as (_, banner):
+        assert _status(f"{url_in(banner)}/ml/endpoints/nobody") == 400
+        _post(f"{url_in(banner)}/_simulator/seed", kind="endpoints", id="one", status="Creating")
+        _post(f"{url_in(banner)}/_simulator/advance", seconds=5)
+        with urlopen(f"{url_in(banner)}/ml/endpoints/one") as response:
+            assert json.load(response)["status"] == "InService"
+    assert json.loads(state.read_text())["resources"][0]["id"] == "one"
+
+    with running("--state", str(state), "--no-default-role", "--no-access-log") as (_, banner):
+        assert _status(f"{url_in(banner)}/ml/endpoints/one") == 400
+        assert _status(f"{url_in(banner)}/ml/endpoints/one?neptuneIamRoleArn=arn") == 200
+
+
+def test_iam_auth_takes_keys_from_the_environment() -> None:
+    """With --iam-auth the keys come from the environment, and the secret isn't printed."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAMINE", "AWS_SECRET_ACCESS_KEY": "my-secret"}
+    with running("--iam-auth", **keys) as (process, banner):
+        assert process.stdout
+        assert "AKIAMINE" in process.stdout.readline()
+        assert "my-secret" not in banner
+        assert _status(f"{url_in(banner)}/ml/endpoints") == 403
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--host", "0.0.0.0"], "simulator: host='0.0.0.0': other machines could reach it"),
+        (["--host", "192.0.2.1", "--allow-remote"], "simulator: can't listen on 192.0.2.1 port 8182: "),
+        (["--speed", "0"], "simulator: speed=0.0: must be more than 0"),
+        (["--duration", "x"], "simulator: --duration x: must be KIND.STAGE=SECONDS"),
+        (["--port", "99999"], "simulator: can't listen on 127.0.0.1 port 99999: "),
+        (["--ssl-certfile", "/nowhere.pem"], "simulator: can't read /nowhere.pem: No such file or directory"),
+        (
+            ["--state", "/nowhere/state.json"],
+            "simulator: state_file='/nowhere/state.json': there is no such folder",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(arguments: list[str], text: str) -> None:
+    """A mistake is one line on standard error that names it, and exit code 2."""
+    done = _run(*arguments)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(text)
+    assert done.stderr.count("\n") == 1
+
+
+def test_port_in_use_is_one_line() -> None:
+    """A port that is taken is named."""
+    with running() as (_, banner):
+        port = url_in(banner).rpartition(":")[2]
+        done = _run("--port", port)
+
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr == f"simulator: can't listen on 127.0.0.1 port {port}: Address already in use\n"
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_without_the_extra(missing: str) -> None:
+    """Without the extra it says in one line what to install."""
+    code = (
+        "import importlib.util, runpy, sys\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: {missing!r} != name and find(name, *rest) or None\n"
+        f"sys.argv = ['simulator']\nrunpy.run_module({MODULE!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"simulator: the simulator needs {missing}: pip install 'airflow-provider-neptune-ml[simulator]'\n"
+    )
+
+
+@pytest.mark.parametrize("module", [MODULE, f"{MODULE}.pytest_plugin"])
+def test_importing_the_package_is_cheap(module: str) -> None:
+    """Neither package nor pytest plugin imports a web server, botocore or Airflow before it is used."""
+    heavy = ("starlette", "uvicorn", "botocore", "boto3", "airflow")
+    code = f"import sys, {module}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", "-m", MODULE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+
+def _status(url: str) -> int:
+    from urllib.error import HTTPError
+
+    try:
+        with urlopen(url) as response:
+            status: int = response.status
+            return status
+    except HTTPError as error:
+        with error:
+            return error.code
+
+
+def _post(url: str, **arguments: Any) -> None:
+    from urllib.request import Request
+
+    body = json.dumps(arguments).encode()
+    with urlopen(Request(url, data=body, headers={"Content-Type": "application/json"})):
+        pass

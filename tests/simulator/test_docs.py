@@ -1,0 +1,93 @@
+"""The page about the simulator does what it says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator.faults import FAULTS
+from airflow_provider_neptune_ml.simulator.web import COMMANDS
+from tests.simulator.test_cli import running, url_in
+
+PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+SHELL = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+DAG_FILE, TESTS_OF_THE_DAG, STEPS = PYTHON
+BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
+
+
+@pytest.fixture
+def nightly(airflow_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Dag of the page, in the Dags folder and importable."""
+    (tmp_path / "nightly.py").write_text(DAG_FILE)
+    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    bundle = {"name": "dags-folder", "classpath": classpath, "kwargs": {"path": str(tmp_path)}}
+    monkeypatch.setenv(BUNDLES, json.dumps([bundle]))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("nightly", None)
+
+
+@pytest.mark.parametrize("name", re.findall(r"def (test_\w+)", TESTS_OF_THE_DAG))
+@pytest.mark.usefixtures("nightly")
+def test_tests_of_the_dag(neptune_ml_connection: Simulator, name: str) -> None:
+    """The tests of a Dag on the page pass."""
+    names: dict[str, Any] = {"__name__": "test_nightly"}
+    exec(TESTS_OF_THE_DAG, names)
+
+    names[name](neptune_ml_connection)
+
+
+def test_steps() -> None:
+    """The steps on the page work."""
+    exec(STEPS, {"__name__": "steps"})
+
+
+def test_commands() -> None:
+    """The command on the page starts a simulator, and the calls on the page reach it."""
+    start, calls = SHELL
+    command = start.splitlines()[1].split()
+    assert command[:5] == ["python", "-m", "airflow_provider_neptune_ml.simulator", "--port", "8182"]
+    with running(*command[5:]) as (_, banner):
+        there = calls.replace("http://127.0.0.1:8182", url_in(banner))
+        done = subprocess.run(["sh", "-ec", there], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert '"status": "Completed"' in done.stdout
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *COMMANDS])
+def test_nothing_is_missing(name: str) -> None:
+    """Every fault and every command is on the page."""
+    assert re.search(rf"`{name}\b", PAGE)
+
+
+def test_flags_exist() -> None:
+    """Every flag on the page exists."""
+    flags = set(re.findall(r"`(--[a-z-]+)", PAGE))
+    usage = subprocess.run(
+        [sys.executable, "-m", "airflow_provider_neptune_ml.simulator", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert [flag for flag in flags if flag not in usage] == []
+
+
+def test_every_setting_has_a_flag() -> None:
+    """Each setting of the Python side is mirrored on the command line."""
+    from airflow_provider_neptune_ml.simulator import __main__
+
+    source = inspect.getsource(__main__._build_simulator)
+
+    assert [name for name in inspect.signature(Simulator).parameters if f"{name}=" not in source] == []
