@@ -83,8 +83,8 @@ class NeptuneMLTask(BaseOperator):
 
         :raises ValueError: names the argument, the value and the rule.
         """
-        resource_id = self.resource_id
-        validate({self.kind.id_argument: "" if resource_id is None else resource_id})
+        resource_id = "" if self.resource_id is None else self.resource_id
+        validate({self.kind.id_argument: resource_id, "botocore_config": self.botocore_config})
 
 
 def execution_deadline(task: BaseOperator, context: Context) -> float:

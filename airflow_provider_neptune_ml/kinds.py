@@ -124,6 +124,13 @@ class ResourceKind:
             and self.phase_of(description.get("status")) is not Phase.RUNNING
         )
 
+    def is_under_way(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a resource may still come to a good end: it has not ended and is not being stopped."""
+        status = str(description.get("status") or "")
+        return (
+            self.phase_of(status) is Phase.RUNNING and status.casefold() != self.statuses.stopping.casefold()
+        )
+
     def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
         """Yield the stages that a description has something to say about, each with its part."""
         for stage in self.stages:

@@ -8,43 +8,35 @@ up again by another process ends when it would have ended.
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
     NeptuneMLNotFoundError,
     NeptuneMLTimeoutError,
-    NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
+from airflow_provider_neptune_ml.patience import (
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    Log,
+    Patience,
+    format_duration,
+    jittered,
+)
 
 DEFAULT_POLL_INTERVAL_SECONDS = 60.0
 # As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
 DEFAULT_TIMEOUT_SECONDS = 7 * 24 * 3600.0
-# A failover of the cluster takes a minute or two; ten minutes of nothing but trouble are not a hiccup any
-# more.
-DEFAULT_UNREACHABLE_TIMEOUT_SECONDS = 600.0
 # Whether a Get can miss a job that was started just now is not documented; an operator forgives it that long.
 NOT_FOUND_GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 600.0
-# Tasks that started together should not poll together.
-_JITTER = 0.1
+# Airflow's own time-out of a deferred task says nothing and stops nothing: ours comes first by this much.
+AIRFLOW_TIMEOUT_MARGIN_SECONDS = 5.0
 
 Description = Mapping[str, Any]
-
-
-class Log(Protocol):
-    """What is needed of a logger: Airflow 2's is the standard library's, Airflow 3's is structlog's."""
-
-    def info(self, message: str, /, *arguments: Any) -> Any:
-        """Log what a reader wants to know."""
-
-    def warning(self, message: str, /, *arguments: Any) -> Any:
-        """Log what a reader should look at."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> lis
     return [target.casefold() for target in targets]
 
 
-@dataclass
+@dataclass(slots=True)
 class Watch:
     """
     One wait for one resource: decides on every reply, and remembers what it has already said.
@@ -126,8 +118,7 @@ class Watch:
     not_found_grace: float = 0.0
     log: Log = field(default_factory=lambda: logging.getLogger(__name__), repr=False)
 
-    _trouble_since: float | None = field(default=None, init=False)
-    _troubles: int = field(default=0, init=False)
+    _streak: Patience | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)
     _said_at: float = field(default=0.0, init=False)
     _unknown: set[str] = field(default_factory=set, init=False)
@@ -140,7 +131,7 @@ class Watch:
     @property
     def in_trouble(self) -> bool:
         """Whether the last reply was trouble that may pass."""
-        return self._trouble_since is not None
+        return self._streak is not None
 
     def wait(
         self,
@@ -193,10 +184,7 @@ class Watch:
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll: jittered, backed off in trouble, not past the deadline."""
-        seconds = self.poll_interval
-        if self.in_trouble:
-            seconds = min(seconds, 2.0 ** min(self._troubles - 1, 16))
-        seconds *= random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
+        seconds = self._streak.pause(self.poll_interval) if self._streak else jittered(self.poll_interval)
         return seconds if self.deadline is None else max(0.0, min(seconds, self.deadline - now))
 
     def decide(self, outcome: Description | NeptuneMLError, now: float) -> Description | None:
@@ -214,18 +202,17 @@ class Watch:
         elif (description := self._judge(outcome, now)) is not None:
             return description
         if self.deadline is not None and now >= self.deadline:
+            trouble = f" At last: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
             raise NeptuneMLTimeoutError(
                 f"{self._named()} is still {self._progress or 'out of reach'} after"
-                f" {format_duration(now - self.started_at)}, the time it was given."
+                f" {format_duration(now - self.started_at)}, the time it was given.{trouble}"
             )
         return None
 
     def _judge(self, description: Description, now: float) -> Description | None:
-        if self._trouble_since is not None:
-            self.log.info(
-                "%s answers again after %s", self._named(), format_duration(now - self._trouble_since)
-            )
-            self._trouble_since, self._troubles = None, 0
+        if self._streak:
+            self._streak.end(now)
+            self._streak = None
         status = str(description.get("status") or "")
         self._report(description, status, now)
         if status.casefold() in self.goal.good:
@@ -239,16 +226,8 @@ class Watch:
         forgiven = isinstance(error, NeptuneMLNotFoundError) and now < self.started_at + self.not_found_grace
         if not (error.transient or forgiven):
             raise error
-        if self._trouble_since is None:
-            self._trouble_since = now
-            self.log.warning("%s: %s Waiting for it to pass.", self._named(), error)
-        self._troubles += 1
-        lasted = now - self._trouble_since
-        if lasted >= self.unreachable_timeout:
-            raise NeptuneMLUnreachableError(
-                f"{self._named()}: nothing but trouble for {format_duration(lasted)} (unreachable_timeout="
-                f"{self.unreachable_timeout:g}), at last: {error} The {self.kind.title} may still be running."
-            ) from error
+        self._streak = self._streak or Patience(self._named(), self.unreachable_timeout, self.log)
+        self._streak.bear(error, now)
 
     def _report(self, description: Description, status: str, now: float) -> None:
         """Say what changed, and every ten minutes that nothing did."""
@@ -275,13 +254,3 @@ def describe_progress(kind: ResourceKind, description: Description) -> str:
         return status
     stage, part = current
     return f"{status}, stage {stage.title!r} {part.get('status') or 'without a status'}"
-
-
-def format_duration(seconds: float) -> str:
-    """Put seconds into words with two units at most, such as ``1 h 5 min``."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    units = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
-    words = [f"{count} {unit}" for count, unit in units if count]
-    return " ".join(words[:2]) or "0 s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,6 +60,14 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(_is_text(item) or is_templated(item) for item in value)
 
 
+def _is_plain_dict(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(value, Mapping)
+
+
 def _is_custom_parameters(value: object) -> bool:
     location = value.get("sourceS3DirectoryPath") if isinstance(value, Mapping) else None
     return is_templated(location) or _starts("s3://")(location)
@@ -81,5 +90,6 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "subnets": (_is_texts, "a list of subnet ids"),
     "security_group_ids": (_is_texts, "a list of security group ids"),
     "enable_managed_spot_training": (_is_flag, "True or False"),
-    "additional_parameters": (lambda value: isinstance(value, Mapping), "a dict of request members"),
+    "additional_parameters": (_is_plain_dict, "a dict of request members"),
+    "botocore_config": (_is_plain_dict, "a dict of plain values, the arguments of botocore.config.Config"),
 }

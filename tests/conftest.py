@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,4 +65,4 @@ def completed_data(simulator: Simulator) -> str:
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Airflow's own database, in the throwaway home."""
-    subprocess.run(["airflow", "db", "migrate"], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)

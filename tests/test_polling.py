@@ -18,7 +18,8 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
-from airflow_provider_neptune_ml.polling import Goal, Watch, format_duration
+from airflow_provider_neptune_ml.patience import format_duration
+from airflow_provider_neptune_ml.polling import Goal, Watch
 
 STARTED_AT = 1_000_000.0
 

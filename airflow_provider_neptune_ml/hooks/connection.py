@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8182
 _SCHEMAS = ("https", "http")
-_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_HOST = re.compile(r"[A-Za-z0-9.-]+")
 # mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com, with .cn behind it in China
 _REGION_IN_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.neptune\.amazonaws\.com(?:\.cn)?$")
 _BOOLEANS = {"true": True, "false": False}
@@ -55,7 +55,8 @@ class NeptuneMLConnection:
             raise _error(conn_id, "has no host: set it to the endpoint of the Neptune cluster")
         if not _HOST.fullmatch(host):
             raise _error(
-                conn_id, f"has host={host!r}, which must be a bare host name: no scheme, port or path"
+                conn_id,
+                f"has host={host!r}, which must be a bare host name: letters, digits, dots and hyphens",
             )
         if schema not in _SCHEMAS:
             raise _error(

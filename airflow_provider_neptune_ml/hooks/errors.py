@@ -11,8 +11,6 @@ from botocore.exceptions import (
     ConnectionError,  # noqa: A004  botocore's own, not the builtin
     CredentialRetrievalError,
     HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
     SSLError,
 )
 from botocore.parsers import ResponseParserError
@@ -48,7 +46,13 @@ _NOT_FOUND_CODES = frozenset({"MLResourceNotFoundException", "InvalidParameterEx
 
 
 def translate(
-    error: Exception, *, kind: ResourceKind, operation: str, resource_id: str | None, endpoint_url: str
+    error: Exception,
+    *,
+    kind: ResourceKind,
+    operation: str,
+    resource_id: str | None,
+    endpoint_url: str,
+    aws_conn_id: str | None,
 ) -> NeptuneMLError:
     """
     Put an error of botocore into our words.
@@ -58,9 +62,10 @@ def translate(
     :param operation: the operation that failed.
     :param resource_id: the resource asked for, if any.
     :param endpoint_url: where the request went.
+    :param aws_conn_id: where the credentials come from.
     """
     what = f"{operation} of {kind.title} {resource_id!r}" if resource_id else operation
-    if isinstance(error, ClientError):
+    if isinstance(error, ClientError) and error.operation_name == operation:
         return _refused(error, what, kind, operation, endpoint_url)
     if isinstance(error, ResponseParserError):
         return NeptuneMLUnreachableError(
@@ -68,12 +73,32 @@ def translate(
             " errors. Check host and port of the connection, and what stands between.",
             transient=True,
         )
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return NeptuneMLUnreachableError(
-            f"{what} was not sent: no AWS credentials to sign it with ({_first_line(error)})."
-            " Check aws_conn_id, or set iam_auth to false for a cluster without IAM authentication."
+    if isinstance(error, (ConnectionError, HTTPClientError)):
+        return _unanswered(error, what, endpoint_url)
+    return translate_setup(error, aws_conn_id=aws_conn_id, what=what)
+
+
+def translate_setup(error: Exception, *, aws_conn_id: str | None, what: str = "The client") -> NeptuneMLError:
+    """
+    Put into our words what went wrong on the way to a signed request: credentials, profile, region, role.
+
+    :param error: what botocore raised, one of :data:`CALL_ERRORS`.
+    :param aws_conn_id: where the credentials come from.
+    :param what: what was not done because of it.
+    """
+    transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError))
+    if isinstance(error, ClientError):
+        # A call of another service, such as STS's AssumeRole.
+        response = error.response
+        transient = _may_pass(
+            str(response.get("Error", {}).get("Code", "")),
+            int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
         )
-    return _unanswered(error, what, endpoint_url)
+    return NeptuneMLUnreachableError(
+        f"{what} has no AWS credentials to sign with: {_first_line(error)}. Check aws_conn_id"
+        f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
+        transient=transient,
+    )
 
 
 def _refused(
@@ -86,11 +111,10 @@ def _refused(
     # botocore leaves Error.Message empty for this service: its errors have their text in `detailedMessage`.
     detail = str(response.get("detailedMessage") or response.get("Error", {}).get("Message") or "")
     request_id = str(response.get("requestId") or metadata.get("RequestId") or "")
-    foreign = not response.get("detailedMessage") and not response.get("requestId")
+    # What isn't JSON has the HTTP status for a code.
+    foreign = not response.get("detailedMessage") and (not code or code.isdigit())
     not_found = operation == kind.get_operation and http_status in (400, 404) and code in _NOT_FOUND_CODES
-    transient = (
-        http_status in (408, 429) or http_status >= 500 or code in _THROTTLING_CODES or code in EXPIRED_CODES
-    )
+    transient = _may_pass(code, http_status)
     message = f"{what} was refused with {http_status} {code}: {detail}{_stop(detail)}"
     if foreign:
         message = (
@@ -124,8 +148,13 @@ def _unanswered(error: Exception, what: str, endpoint_url: str) -> NeptuneMLUnre
         return NeptuneMLUnreachableError(
             f"{what} failed in the TLS handshake with {endpoint_url} ({_first_line(error)}).", transient=True
         )
-    transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError))
-    return NeptuneMLUnreachableError(f"{what} got no answer: {_first_line(error)}.", transient=transient)
+    return NeptuneMLUnreachableError(f"{what} got no answer: {_first_line(error)}.", transient=True)
+
+
+def _may_pass(code: str, http_status: int) -> bool:
+    return (
+        http_status in (408, 429) or http_status >= 500 or code in _THROTTLING_CODES or code in EXPIRED_CODES
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,6 @@ from boto3.session import Session
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
-from botocore.parsers import ResponseParserError
 
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
@@ -27,19 +26,19 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.get_provider_info import connection_form
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
-from airflow_provider_neptune_ml.hooks.errors import CALL_ERRORS, EXPIRED_CODES, translate
+from airflow_provider_neptune_ml.hooks.errors import CALL_ERRORS, EXPIRED_CODES, translate, translate_setup
+from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
+from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
-    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     Goal,
     Watch,
 )
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
-    from botocore.model import OperationModel, Shape
 
 # A killed task has 5 s until Airflow sends SIGKILL; the rest is for the supervisor to notice.
 KILL_BUDGET_SECONDS = 4.0
@@ -48,8 +47,8 @@ KILL_BUDGET_SECONDS = 4.0
 KILL_WHILE_STARTING_SECONDS = 2.0
 _KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max_attempts": 1})
 _KILL_PAUSE_SECONDS = 0.25
-# Only a flag for our own handler, in a form that no member of the API can have.
-_ADDITIONAL = "additional_parameters"
+# Airflow users expect an edited connection to be used soon, and a wait may last for days.
+SHARED_HOOK_SECONDS = 900.0
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -89,13 +88,16 @@ class NeptuneMLHook(AwsBaseHook):
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(
-            aws_conn_id=aws_conn_id,
-            region_name=region_name,
-            verify=verify,
-            config=config,
-            client_type="neptunedata",
-        )
+        try:
+            super().__init__(
+                aws_conn_id=aws_conn_id,
+                region_name=region_name,
+                verify=verify,
+                config=config,
+                client_type="neptunedata",
+            )
+        except TypeError as error:
+            raise NeptuneMLConfigurationError(f"botocore_config can't be used: {error}.") from None
         self.neptune_ml_conn_id = neptune_ml_conn_id
 
     # Connecting
@@ -173,12 +175,13 @@ class NeptuneMLHook(AwsBaseHook):
         if not self.cluster.iam_auth:
             ours["signature_version"] = UNSIGNED
         merged = (config or self.config).merge(Config(**ours))
-        client: BaseClient = super().get_client_type(
-            region_name=region_name, config=merged, deferrable=deferrable
-        )
-        client.meta.events.register("before-parameter-build.neptunedata", _take_additional_parameters)
-        client.meta.events.register("before-call.neptunedata", _add_additional_parameters)
-        client.meta.events.register("before-parse.neptunedata", _refuse_other_than_json)
+        try:
+            client: BaseClient = super().get_client_type(
+                region_name=region_name, config=merged, deferrable=deferrable
+            )
+        except CALL_ERRORS as error:
+            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from error
+        register(client)
         return client
 
     @cached_property
@@ -209,7 +212,7 @@ class NeptuneMLHook(AwsBaseHook):
         """
         kind = find_kind(kind)
         model = self.conn_client_meta.service_model.operation_model(kind.start_operation)
-        shapes = _members_of(model)
+        shapes = members_of(model)
         members = {xform_name(member): member for member in shapes}
         defaults = {
             name: getattr(self.cluster, name)
@@ -223,12 +226,12 @@ class NeptuneMLHook(AwsBaseHook):
                 f" {', '.join(sorted(members))}; give what boto3 does not know yet as additional_parameters"
             )
         request = {
-            members[name]: _unquoted(shapes[members[name]], value)
+            members[name]: unquoted(shapes[members[name]], value)
             for name, value in (defaults | given).items()
             if value is not None
         }
         if additional_parameters:
-            request[_ADDITIONAL] = dict(additional_parameters)
+            request[ADDITIONAL] = dict(additional_parameters)
         return self._call(kind, kind.start_operation, given.get("id"), request)
 
     def describe(self, kind: ResourceKind | str, resource_id: str) -> dict[str, Any]:
@@ -402,9 +405,10 @@ class NeptuneMLHook(AwsBaseHook):
                 operation=operation,
                 resource_id=resource_id,
                 endpoint_url=self.cluster.endpoint_url,
+                aws_conn_id=self.aws_conn_id,
             )
             if isinstance(translated, NeptuneMLServiceError) and translated.code in EXPIRED_CODES:
-                self._forget_credentials()
+                self._renew_credentials()
             raise translated from error
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
 
@@ -427,47 +431,53 @@ class NeptuneMLHook(AwsBaseHook):
         role = self.cluster.neptune_iam_role_arn
         return {"neptuneIamRoleArn": role} if role else {}
 
-    def _forget_credentials(self) -> None:
-        """Have the next call look the connections up again: the credentials in use have expired."""
-        for cached in ("conn", "urgent_conn", "_client", "conn_config", "cluster"):
-            self.__dict__.pop(cached, None)
-
-
-def _members_of(model: OperationModel) -> Mapping[str, Shape]:
-    """Return the members of an operation's request."""
-    return model.input_shape.members if model.input_shape else {}
-
-
-def _unquoted(shape: Shape, value: Any) -> Any:
-    """Return a number or flag that a template has turned into text as what it was."""
-    if isinstance(value, str) and shape.type_name in ("integer", "boolean"):
-        with contextlib.suppress(ValueError):
-            return json.loads(value.casefold())
-    return value
-
-
-def _take_additional_parameters(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-    """Keep what boto3's model doesn't know from its validation."""
-    if _ADDITIONAL in params:
-        context[_ADDITIONAL] = params.pop(_ADDITIONAL)
-
-
-def _add_additional_parameters(
-    model: OperationModel, params: dict[str, Any], context: dict[str, Any], **_: Any
-) -> None:
-    """Put them into the body before it is signed."""
-    if additional := context.get(_ADDITIONAL):
-        if known := sorted(additional.keys() & _members_of(model).keys()):
-            raise ValueError(
-                f"additional_parameters has {', '.join(known)}, which has an argument of its own"
-            )
-        params["body"] = json.dumps({**json.loads(params["body"] or b"{}"), **additional}).encode()
-
-
-def _refuse_other_than_json(response_dict: dict[str, Any], **_: Any) -> None:
-    """Tell a reply that is cut off, garbled or a web page from an empty one, which botocore doesn't."""
-    if response_dict["status_code"] < 300:
+    def _renew_credentials(self) -> None:
+        """Read the connections again, as the credentials have expired; keep what there is if that fails."""
+        fresh = type(self)(
+            self.neptune_ml_conn_id,
+            aws_conn_id=self.aws_conn_id,
+            region_name=self._region_name,
+            verify=self._verify,
+            config=self._config,
+        )
+        names = ("cluster", "conn_config", "conn", "urgent_conn")
         try:
-            json.loads(response_dict["body"])
-        except ValueError as error:
-            raise ResponseParserError(f"not JSON: {error}") from error
+            renewed = {name: getattr(fresh, name) for name in names if name in self.__dict__}
+        except NeptuneMLError as error:
+            self.log.warning("Credentials have expired, and can't be renewed: %s", error)
+            return
+        self.__dict__.update(renewed, _client=renewed["conn"])
+
+
+def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
+    """
+    Return the hook that all waits of this process with the same settings share; safe to call from any thread.
+
+    A client costs tens of milliseconds and a megabyte, and serves any number of threads. It is built anew
+    every 15 minutes, so that an edited connection is picked up. If that fails, the one there is goes on.
+
+    :param parameters: The arguments of :class:`NeptuneMLHook`, plain JSON.
+    """
+    key = json.dumps(parameters, sort_keys=True)
+    with _SHARED_LOCK:
+        built_at, hook = _SHARED.get(key, (-math.inf, None))
+        if hook is None or time.monotonic() - built_at >= SHARED_HOOK_SECONDS:
+            hook = _rebuilt(parameters, hook)
+            _SHARED[key] = time.monotonic(), hook
+        return hook
+
+
+_SHARED: dict[str, tuple[float, NeptuneMLHook]] = {}
+_SHARED_LOCK = threading.Lock()
+
+
+def _rebuilt(parameters: Mapping[str, Any], hook: NeptuneMLHook | None) -> NeptuneMLHook:
+    fresh = NeptuneMLHook(**parameters)
+    try:
+        _ = fresh.conn
+    except Exception as error:  # Airflow's look-ups raise whatever their backend does
+        if hook is None:
+            raise
+        fresh.log.warning("Going on with the settings there are: %s", error)
+        return hook
+    return fresh

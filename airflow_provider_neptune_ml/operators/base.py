@@ -7,11 +7,13 @@ import itertools
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout, conf
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, conf
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import (
@@ -22,10 +24,10 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH
+from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS, Patience, patiently
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
-    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     NOT_FOUND_GRACE_SECONDS,
     Goal,
     Watch,
@@ -35,6 +37,11 @@ from airflow_provider_neptune_ml.validation import validate, validate_seconds
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+T = TypeVar("T")
+
+IS_AIRFLOW_2 = get_base_airflow_version_tuple() < (3,)
+# How long a stop insists where nothing kills the process for good: Airflow 2 gives a killed task a minute.
+UNHURRIED_STOP_SECONDS = 30.0
 # How soon a sleeping task notices that it was killed.
 _KILL_CHECK_SECONDS = 0.5
 
@@ -91,6 +98,7 @@ class NeptuneMLOperator(NeptuneMLTask):
     def _await(self, context: Context, resource_id: str) -> str | None:
         """Wait for the effect of the request, here or in the triggerer."""
         started_at = time.time()
+        self._raise_if_killed()
         if self.deferrable:
             self._defer(context, resource_id, started_at)
         watch = Watch(
@@ -140,6 +148,11 @@ class NeptuneMLOperator(NeptuneMLTask):
             time.sleep(min(left, _KILL_CHECK_SECONDS))
         self._raise_if_killed()
 
+    def _patiently(self, call: Callable[[], T], what: str) -> T:
+        """Make a request until it is answered, good or bad; trouble that may pass is waited out."""
+        patience = Patience(what, self.unreachable_timeout, self.log)
+        return patiently(call, patience, sleep=self._sleep, now=time.time)
+
     def _raise_if_killed(self) -> None:
         if self._killed:
             raise NeptuneMLKilledError(
@@ -154,8 +167,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     **What is guaranteed.** The id is chosen before the request is sent, so there is no moment in which a job
     exists that nobody knows. Without an id of your own it is made of the Dag, run, task, map index and try; a
     retry looks for the jobs of the tries before it, and waits for one that is still running instead of
-    starting another. A job that ended is never taken over. When the task is killed, or its time is over, the
-    job is asked to stop.
+    starting another. A job that has ended, or is being stopped, is never taken over. When the task is killed,
+    or its time is over, the job is asked to stop.
 
     :param durable: Whether a retry takes over the job of an earlier try that is still running (default:
         True).
@@ -189,17 +202,19 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
-        names = (self.kind.id_argument, *self.request_parameters, "additional_parameters")
+        names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
         validate({name: getattr(self, name) for name in names})
 
     def execute(self, context: Context) -> str | None:
         """Start the job, or find the one that an earlier try started, and wait for it."""
         self.validate_arguments()
         # Before anything is started: what a kill needs must not be looked up in the middle of one.
-        _ = self.hook.urgent_conn
+        self._patiently(lambda: self.hook.urgent_conn, "The client")
         resource_id = self._find_earlier(context) or self._start(context)
+        self._stop_if_killed()
         context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
         if not self.wait_for_completion:
+            self._raise_if_killed()
             return resource_id
         try:
             return self._await(context, resource_id)
@@ -212,8 +227,18 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
         if self._active_id is None or not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
             return
-        outcome = self.hook.stop_now(self.kind, self._active_id, may_appear=self._starting)
+        # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
+        # on Airflow 2, this is the last chance for a job whose request may still be under way, and there is
+        # time.
+        seconds = UNHURRIED_STOP_SECONDS if timed_out or IS_AIRFLOW_2 else None
+        outcome = self.hook.stop_now(self.kind, self._active_id, may_appear=self._starting, seconds=seconds)
         self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
+
+    def _stop_if_killed(self) -> None:
+        """Stop a job that a kill came too early to find."""
+        if self._killed:
+            self.on_kill()
+            self._raise_if_killed()
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         context["ti"].xcom_push(key="description", value=dict(description))
@@ -224,13 +249,15 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = context["ti"]
         if not self.durable or self.resource_id:
             return None
-        for attempt in range(ti.try_number - 1, 0, -1):
+        # Clearing a task moves max_tries on by what it may retry: tries before that belong to what was
+        # cleared.
+        first_try = max(1, (ti.max_tries or 0) - (self.retries or 0) + 1)
+        for attempt in range(ti.try_number - 1, first_try - 1, -1):
             latest = None
             for candidate in _ids_of(ti, attempt):
-                try:
-                    latest = candidate, self.hook.describe(self.kind, candidate)
-                except NeptuneMLNotFoundError:
+                if (description := self._look_up(candidate)) is None:
                     break
+                latest = candidate, description
             if latest:
                 return self._adopt(*latest)
         return None
@@ -238,56 +265,84 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def _start(self, context: Context) -> str:
         """Send the start request under the first id that is free."""
         ti = context["ti"]
-        for candidate in (self.resource_id,) if self.resource_id else _ids_of(ti, ti.try_number):
-            try:
-                self._send(candidate)
-            except NeptuneMLServiceError as refusal:
-                if not (adopted := self._look_at_refusal(candidate, refusal, ti.try_number)):
-                    continue
-                return adopted
-            self.log.info("Started %s %r", self.kind.title, candidate)
-            return candidate
+        if self.resource_id:
+            return self._start_own(self.resource_id, is_retry=ti.try_number > 1)
+        for candidate in _ids_of(ti, ti.try_number):
+            taken = self._send(candidate)
+            if not taken or (taken.is_ours(self.durable) and self._adopt(candidate, taken.description)):
+                return candidate
         raise AssertionError("the ids of a try never end")
 
-    def _send(self, candidate: str) -> None:
+    def _start_own(self, resource_id: str, *, is_retry: bool) -> str:
+        """Send the start request under an id of the user's own, which doesn't tell whose the job is."""
+        existing = self._look_up(resource_id)
+        may_be_ours = is_retry and self.durable
+        if existing is None and (taken := self._send(resource_id)):
+            existing, may_be_ours = taken.description, taken.is_ours(self.durable and is_retry)
+        if existing is None or (may_be_ours and self._adopt(resource_id, existing)):
+            return resource_id
+        self._active_id = None
+        # Not retried: the retry would take the job for its own.
+        raise AirflowFailException(
+            f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and an"
+            f" id can be used once. Leave {self.kind.id_argument} out: each try gets an id that its retries find;"
+            " or give one that no job has had."
+        )
+
+    def _send(self, candidate: str) -> _Taken | None:
+        """Send the start request, again if need be; return the job that has the id, None if it was free."""
         request = {name: getattr(self, name) for name in self.request_parameters}
+        unanswered = False
+
+        def start() -> None:
+            nonlocal unanswered
+            try:
+                self.hook.start(
+                    self.kind, id=candidate, additional_parameters=self.additional_parameters, **request
+                )
+            except NeptuneMLError as error:
+                unanswered = unanswered or error.transient
+                raise
+
         self._active_id, self._starting = candidate, True
         self._raise_if_killed()
-        self.hook.start(self.kind, id=candidate, additional_parameters=self.additional_parameters, **request)
-        self._starting = False
-        if self._killed:
-            # The kill may have come too early to find the job.
-            self.on_kill()
-            self._raise_if_killed()
+        try:
+            self._patiently(start, f"Starting {self.kind.title} {candidate!r}")
+        except NeptuneMLServiceError as refusal:
+            self._stop_if_killed()
+            description = self._look_behind(refusal, candidate)
+            return _Taken(description, certainly_ours=unanswered or refusal.resent)
+        finally:
+            self._starting = False
+        self._stop_if_killed()
+        self.log.info("Started %s %r", self.kind.title, candidate)
+        return None
 
-    def _look_at_refusal(self, candidate: str, refusal: NeptuneMLServiceError, try_number: int) -> str | None:
-        """
-        Find out whether a start was refused because the id is taken, and by whom.
-
-        :return: The id of a job to wait for; None to try the next id. Anything else raises.
-        """
-        self._starting = False
-        self._active_id = None
-        if refusal.transient or refusal.http_status == 403:
+    def _look_behind(self, refusal: NeptuneMLServiceError, candidate: str) -> Mapping[str, Any]:
+        """Return the job that has the id, if that is why the start was refused; else raise the refusal."""
+        if refusal.http_status == 403:
             raise refusal
         try:
-            description = self.hook.describe(self.kind, candidate)
+            description = self._look_up(candidate)
+        except NeptuneMLError as error:
+            raise NeptuneMLError(
+                f"{refusal} Whether the id is taken could not be found out: {error}"
+            ) from refusal
+        if description is None:
+            raise refusal
+        return description
+
+    def _look_up(self, candidate: str) -> Mapping[str, Any] | None:
+        """Return the description of a job, None if there is none."""
+        try:
+            return self._patiently(
+                lambda: self.hook.describe(self.kind, candidate), f"{self.kind.title} {candidate!r}"
+            )
         except NeptuneMLNotFoundError:
-            raise refusal from None
-        if not self.resource_id:
-            return self._adopt(candidate, description)
-        is_ours = refusal.resent or (self.durable and try_number > 1)
-        if is_ours and (adopted := self._adopt(candidate, description)):
-            return adopted
-        argument = self.kind.id_argument
-        raise NeptuneMLError(
-            f"{self.kind.title.capitalize()} {candidate!r} exists already ({description.get('status')}), and"
-            f" an id can be used once. Leave {argument} out: each try gets its own, which its retries find."
-            f" Or make it differ, as with {argument}='nightly-{{{{ ts_nodash }}}}-{{{{ ti.try_number }}}}'."
-        ) from refusal
+            return None
 
     def _adopt(self, candidate: str, description: Mapping[str, Any]) -> str | None:
-        if self.kind.is_over(description):
+        if not self.kind.is_under_way(description):
             return None
         self._active_id = candidate
         self.log.info("Taking over %s %r, which is still running", self.kind.title, candidate)
@@ -298,10 +353,29 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         if not self.cancel_on_timeout:
             return "It goes on (cancel_on_timeout is False)."
         try:
-            taken = self.hook.stop(self.kind, resource_id)
+            taken = self._patiently(
+                lambda: self.hook.stop(self.kind, resource_id), f"Stopping {self.kind.title} {resource_id!r}"
+            )
         except NeptuneMLError as error:
             return f"It could not be asked to stop: {error}"
         return "It was asked to stop." if taken else "It has ended by now."
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """
+    The job that has an id which a start wanted.
+
+    :param description: what the service says of it.
+    :param certainly_ours: whether an earlier sending of the same request may have made it.
+    """
+
+    description: Mapping[str, Any]
+    certainly_ours: bool
+
+    def is_ours(self, by_name: bool) -> bool:
+        """Tell whether the job may be taken over."""
+        return self.certainly_ours or by_name
 
 
 class NeptuneMLStopOperator(NeptuneMLOperator):
@@ -322,16 +396,25 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         self.ignore_missing = ignore_missing
         self._acknowledged = False
 
+    def validate_arguments(self) -> None:
+        """Check what is known of the arguments."""
+        if not self._has_nothing_to_stop():
+            super().validate_arguments()
+
     def execute(self, context: Context) -> str | None:
         """Ask the resource to stop, and wait until it has ended."""
-        if self.ignore_missing and self.resource_id in (None, "", "None"):
+        self.validate_arguments()
+        if self._has_nothing_to_stop():
             self.log.info("Nothing to stop: %s is empty", self.kind.id_argument)
             return None
-        self.validate_arguments()
-        _ = self.hook.urgent_conn
+        self._patiently(lambda: self.hook.urgent_conn, "The client")
         resource_id = self._active_id = self.resource_id
+        self._raise_if_killed()
         try:
-            taken = self.hook.stop(self.kind, resource_id, clean=self.clean)
+            taken = self._patiently(
+                lambda: self.hook.stop(self.kind, resource_id, clean=self.clean),
+                f"Stopping {self.kind.title} {resource_id!r}",
+            )
         except NeptuneMLNotFoundError as error:
             if not self.ignore_missing:
                 raise
@@ -353,6 +436,9 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         outcome = self.hook.stop_now(self.kind, self._active_id, clean=self.clean)
         self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
 
+    def _has_nothing_to_stop(self) -> bool:
+        return self.ignore_missing and self.resource_id in (None, "", "None")
+
 
 def _ids_of(ti: Any, attempt: int) -> Iterator[str]:
     """
@@ -362,7 +448,7 @@ def _ids_of(ti: Any, attempt: int) -> Iterator[str]:
     """
     key = "\n".join((ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)))
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{ti.dag_id}-{ti.task_id}").strip("-")
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{ti.dag_id}-{ti.task_id}").strip("-") or "airflow"
     for again in itertools.count(1):
         suffix = f"-{digest}-{attempt}" + (f"-{again}" if again > 1 else "")
         yield words[: ID_MAX_LENGTH - len(suffix)].rstrip("-") + suffix

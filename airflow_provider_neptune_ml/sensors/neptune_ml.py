@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
@@ -13,13 +14,16 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
+    conf,
 )
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
-from airflow_provider_neptune_ml.base import NeptuneMLTask
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLFailedError, NeptuneMLTimeoutError
-from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
+from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
-    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    AIRFLOW_TIMEOUT_MARGIN_SECONDS,
     Goal,
     Watch,
     validated_targets,
@@ -29,19 +33,36 @@ from airflow_provider_neptune_ml.validation import is_templated, validate_second
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+# The first Airflow whose triggerer renders templates.
+CAN_RUN_WITHOUT_WORKER = get_base_airflow_version_tuple() >= (3, 3)
+_TOO_OLD = "that needs Airflow 3.3 or newer"
+TRIGGER_PATH = "airflow_provider_neptune_ml.triggers.neptune_ml.NeptuneMLJobTrigger"
+# What poking raises, by the status of the trigger's event.
+_ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
+
 
 class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     """
-    Base of the sensors: the wait of :class:`~airflow_provider_neptune_ml.polling.Watch`, driven by Airflow's
-    pokes.
+    Base of the sensors.
 
     A resource that ended otherwise than wished fails the sensor without a retry, as it can't change any more;
-    ``soft_fail`` skips it instead.
+    ``soft_fail`` skips it instead, as it does when the time is over. The outcome is the same wherever the
+    wait runs:
+
+    - ``mode="poke"`` holds a worker slot, ``mode="reschedule"`` takes one for each poke;
+    - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
+    - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all.
+    Airflow 3.3
+      or newer; a sensor that can't (older Airflow, mapped, ``outlets``, ``retries`` after a failure, an id
+      that is only known to a worker) says so in its log and takes a worker after all.
 
     :param target_statuses: Terminal statuses that count as success (default: the kind's one good end). All of
         them: wait for the end, whatever it is. (templated)
     :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble (throttling, 5xx, no
         connection) after which the sensor fails (default: 600).
+    :param deferrable: Whether to wait in the triggerer (default: ``[operators] default_deferrable``).
+    :param start_from_trigger: Whether to begin there (default: False).
+    :param end_from_trigger: Whether to end there (default: False).
     :param poke_interval: Time in seconds between two pokes (default: 60).
     :param timeout: Time in seconds, or a timedelta, after which the sensor fails (default: ``[sensors]
         default_timeout``, 7 days).
@@ -55,12 +76,24 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         *,
         target_statuses: Sequence[str] | None = None,
         unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        start_from_trigger: bool = False,
+        end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.target_statuses = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
+        self.deferrable = deferrable or start_from_trigger or end_from_trigger
+        self.end_from_trigger = end_from_trigger
+        self._wants_to_start_from_trigger = start_from_trigger
         self._watch: Watch | None = None
+
+    def _complete_init(self) -> None:
+        """Check the arguments once a leaf has set its id, and tell Airflow how to start in the triggerer."""
+        self.validate_arguments()
+        if self._wants_to_start_from_trigger and not self._obstacle():
+            self._start_from_trigger()
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
@@ -70,13 +103,31 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             validated_targets(self.kind, targets)
 
     def execute(self, context: Context) -> Any:
-        """Poke until the resource is where it should be; what ends the sensor otherwise says what and why."""
+        """Wait until the resource is where it should be; what ends the sensor otherwise says what and why."""
         self.validate_arguments()
-        try:
+        if self.deferrable:
+            self._defer(context)
+        with self._telling_why_it_is_skipped():
             return super().execute(context)
-        except AirflowSkipException as skip:
-            # Airflow skips with "soft_fail is set to True"; the reader wants to know what failed.
-            raise AirflowSkipException(str(skip.__cause__ or skip)) from skip.__cause__
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Take up the sensor when its trigger is done."""
+        with self._telling_why_it_is_skipped():
+            return super().resume_execution(next_method, next_kwargs, context)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
+        """Return the description, or raise what poking would have raised."""
+        event = event or {"status": "error", "message": f"The trigger of {self.resource_id!r} said nothing."}
+        if event["status"] == "success":
+            return event["description"]
+        if event["status"] == "unresolved":
+            self.log.info(
+                "Waiting from a worker on: %s is not known in the triggerer (%s)",
+                self.kind.id_argument,
+                event["message"],
+            )
+            self._defer(context)
+        raise _ERRORS.get(event["status"], NeptuneMLError)(event["message"])
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Ask once. Trouble is waited out here: a rescheduled sensor forgets how long it has lasted."""
@@ -90,10 +141,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             raise AirflowSensorTimeout(str(error)) from None
         except NeptuneMLFailedError as error:
             raise AirflowFailException(str(error)) from None
-        except NeptuneMLError as error:
-            if self.soft_fail:
-                raise AirflowFailException(str(error)) from error
-            raise
         return PokeReturnValue(is_done=True, xcom_value=dict(description))
 
     def _new_watch(self, context: Context) -> Watch:
@@ -120,6 +167,108 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _describe(self) -> dict[str, Any]:
         return self.hook.describe(self.kind, self.resource_id)
 
+    def _defer(self, context: Context) -> NoReturn:
+        from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+
+        if self._wants_to_start_from_trigger:
+            self.log.info(
+                "The wait begins in a worker: %s", self._obstacle() or "a mapped task can't begin elsewhere"
+            )
+        if self.end_from_trigger and not self._can_end_from_trigger:
+            self.log.info("The wait ends in a worker: %s", "outlets" if self.outlets else _TOO_OLD)
+        started_at = self._first_poke(context)
+        self.defer(
+            trigger=NeptuneMLJobTrigger(
+                **self._trigger_kwargs(),
+                resource_id=self.resource_id,
+                started_at=started_at,
+                deadline=min(started_at + self.timeout, execution_deadline(self, context)),
+            ),
+            method_name="execute_complete",
+        )
+
+    def _start_from_trigger(self) -> None:
+        from airflow.triggers.base import StartTriggerArgs
+
+        self.start_from_trigger = True
+        self.start_trigger_args = StartTriggerArgs(
+            trigger_cls=TRIGGER_PATH,
+            trigger_kwargs={**self._trigger_kwargs(), "resource_id": as_template(self.resource_id)},
+            next_method="execute_complete",
+            timeout=timedelta(seconds=self.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS),
+        )
+
+    def _obstacle(self) -> str | None:
+        """Return what keeps the wait from beginning in the triggerer, as far as it can be known here."""
+        if not CAN_RUN_WITHOUT_WORKER:
+            return _TOO_OLD
+        if as_template(self.resource_id) is None:
+            return f"{self.kind.id_argument} is only known to a worker"
+        return None
+
+    @contextmanager
+    def _telling_why_it_is_skipped(self) -> Iterator[None]:
+        """Have a skipped sensor say what failed, and only an outcome or a time-out skip it, in every mode."""
+        try:
+            yield
+        except AirflowSkipException as skip:
+            cause = skip.__cause__
+            if isinstance(cause, NeptuneMLError) and not self.never_fail:
+                raise cause from None
+            raise AirflowSkipException(str(cause or skip)) from cause
+
+    @property
+    def _can_end_from_trigger(self) -> bool:
+        # Airflow emits no asset events for a task that ends in the triggerer.
+        return self.end_from_trigger and CAN_RUN_WITHOUT_WORKER and not self.outlets
+
+    def _trigger_kwargs(self) -> dict[str, Any]:
+        """Return what the trigger needs besides the id and the time."""
+        return {
+            "kind": self.kind.name,
+            "target_statuses": self.target_statuses,
+            "poll_interval": self.poke_interval,
+            "unreachable_timeout": self.unreachable_timeout,
+            "end_from_trigger": self._can_end_from_trigger,
+            # Only a worker can fail a task so that it is not retried.
+            "fail_from_trigger": self._can_end_from_trigger and not self.retries,
+            "soft_fail": self.soft_fail,
+            "hook_parameters": self.hook_parameters,
+        }
+
+
+def as_template(value: Any) -> str | None:
+    """Return a template that the triggerer renders to what an argument stands for, or None."""
+    if isinstance(value, str):
+        return value
+    if type(value).__name__ == "PlainXComArg":
+        return f"{{{{ ti.xcom_pull(task_ids={value.operator.task_id!r}, key={value.key!r}) }}}}"
+    return None
+
+
+class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):
+    """
+    Wait until a Neptune ML data processing job has completed.
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-dataprocessing.html
+        - https://docs.aws.amazon.com/neptune/latest/data-api/API_GetMLDataProcessingJob.html
+
+    :param job_id: The id of the job. (templated)
+    :raises ValueError: when an argument breaks its rule; nothing is sent.
+    :raises AirflowFailException: when the job ended otherwise; not retried.
+    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
+    """
+
+    kind = DATA_PROCESSING
+    template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
+
+    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self._complete_init()
+
 
 class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     """
@@ -142,4 +291,52 @@ class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     def __init__(self, *, job_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
-        self.validate_arguments()
+        self._complete_init()
+
+
+class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
+    """
+    Wait until a Neptune ML model transform job has completed.
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltransform.html
+        - https://docs.aws.amazon.com/neptune/latest/data-api/API_GetMLModelTransformJob.html
+
+    :param job_id: The id of the job. (templated)
+    :raises ValueError: when an argument breaks its rule; nothing is sent.
+    :raises AirflowFailException: when the job ended otherwise; not retried.
+    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
+    """
+
+    kind = MODEL_TRANSFORM
+    template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
+
+    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
+        self._complete_init()
+
+
+class NeptuneMLEndpointSensor(NeptuneMLSensor):
+    """
+    Wait until a Neptune ML inference endpoint is in service.
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-endpoints.html
+        - https://docs.aws.amazon.com/neptune/latest/data-api/API_GetMLEndpoint.html
+
+    :param endpoint_id: The id of the endpoint in Neptune, not its name in SageMaker. (templated)
+    :raises ValueError: when an argument breaks its rule; nothing is sent.
+    :raises AirflowFailException: when the endpoint failed; not retried.
+    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
+    """
+
+    kind = ENDPOINTS
+    template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "endpoint_id")
+
+    def __init__(self, *, endpoint_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.endpoint_id = endpoint_id
+        self._complete_init()

@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow.triggers.base import (
+    BaseTrigger,
+    TaskFailedEvent,
+    TaskSkippedEvent,
+    TaskSuccessEvent,
+    TriggerEvent,
+)
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLTimeoutError
-from airflow_provider_neptune_ml.kinds import find_kind
-from airflow_provider_neptune_ml.polling import (
-    DEFAULT_POLL_INTERVAL_SECONDS,
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLTimeoutError,
+)
+from airflow_provider_neptune_ml.kinds import find_kind, is_valid_id
+from airflow_provider_neptune_ml.patience import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    Patience,
+    patiently_async,
+)
+from airflow_provider_neptune_ml.polling import (
+    AIRFLOW_TIMEOUT_MARGIN_SECONDS,
+    DEFAULT_POLL_INTERVAL_SECONDS,
+    Description,
     Goal,
     Watch,
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
 T = TypeVar("T")
@@ -28,15 +46,20 @@ T = TypeVar("T")
 # A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
 # answers slowly must not fill the triggerer with threads.
 _POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="neptune-ml")
+# Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout).
+_KILL_SECONDS = 25.0
 
 
 class NeptuneMLJobTrigger(BaseTrigger):
     """
     Wait for a job or endpoint.
 
-    Both ends of the wait are points in time, so a restarted triggerer takes it up where it was. Only a kill
-    by a user (Airflow 3.3 or newer) and a passed deadline stop the job: a restart, a redistribution or a
-    deploy never does.
+    Deadlines are points in time, so a restarted triggerer takes a wait up where it was. Only a user's kill
+    (Airflow 3.3 or newer) and a passed deadline stop the job: a restart, a redistribution or a deploy never
+    does.
+
+    The trigger fires one event, a dict with ``status``: ``success``, ``failed`` (the job ended otherwise),
+    ``timeout``, ``error``, or ``unresolved`` (a templated id could not be rendered here).
 
     :param kind: The name of the kind of resource.
     :param resource_id: Its id.
@@ -44,15 +67,22 @@ class NeptuneMLJobTrigger(BaseTrigger):
         False).
     :param target_statuses: Terminal statuses that count as success (default: the kind's one good end).
     :param started_at: When the wait began, in seconds since the epoch (default: now).
-    :param deadline: When it ends at the latest, in seconds since the epoch (default: never).
+    :param deadline: When it ends at the latest, in seconds since the epoch (default: shortly before Airflow's
+        own time-out of the deferred task, if it has one).
     :param poll_interval: Time in seconds between two polls (default: 60).
     :param unreachable_timeout: Time in seconds of nothing but trouble after which the wait fails (default:
         600).
     :param not_found_grace: Time in seconds from the start for which "not found" is forgiven (default: 0).
     :param cancel_on_kill: Whether the job is asked to stop when a user ends the task (default: False).
     :param cancel_on_timeout: Whether the job is asked to stop at the deadline (default: False).
+    :param end_from_trigger: Whether the task succeeds from here, without a worker (default: False).
+    :param fail_from_trigger: Whether it fails from here too (default: False).
+    :param soft_fail: Whether a task that would fail from here is skipped instead (default: False).
     :param hook_parameters: The arguments of the hook.
     """
+
+    # Set by Airflow: when it gives the deferred task up.
+    timeout_after: datetime | None = None
 
     def __init__(
         self,
@@ -68,6 +98,9 @@ class NeptuneMLJobTrigger(BaseTrigger):
         not_found_grace: float = 0.0,
         cancel_on_kill: bool = False,
         cancel_on_timeout: bool = False,
+        end_from_trigger: bool = False,
+        fail_from_trigger: bool = False,
+        soft_fail: bool = False,
         hook_parameters: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -75,81 +108,154 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.resource_id = resource_id
         self.until_ended = until_ended
         self.target_statuses = target_statuses
-        self.started_at = time.time() if started_at is None else started_at
+        self.started_at = started_at
         self.deadline = deadline
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
         self.not_found_grace = not_found_grace
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
+        self.end_from_trigger = end_from_trigger
+        self.fail_from_trigger = fail_from_trigger
+        self.soft_fail = soft_fail
         self.hook_parameters = hook_parameters or {}
+        self._unresolved = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the class and its arguments, all plain JSON."""
-        fields = (
-            "kind",
-            "resource_id",
-            "until_ended",
-            "target_statuses",
-            "started_at",
-            "deadline",
-            "poll_interval",
-            "unreachable_timeout",
-            "not_found_grace",
-            "cancel_on_kill",
-            "cancel_on_timeout",
-            "hook_parameters",
-        )
-        path = f"{type(self).__module__}.{type(self).__qualname__}"
-        return path, {field: getattr(self, field) for field in fields}
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            field: getattr(self, field) for field in _FIELDS
+        }
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """
+        Render the templates of a task that starts here.
+
+        What can't be rendered here, or not safely, is left to a worker: see :class:`_CautiousTaskInstance`.
+        """
+        ti = _CautiousTaskInstance(context["ti"])
+        cautious: Any = {**context, "ti": ti, "task_instance": ti}
+        try:
+            self._do_render_template_fields(
+                self, _TEMPLATED, cautious, jinja_env or self.get_template_env(), set()
+            )
+        except Exception as error:  # a template may raise anything
+            self._unresolved = f"{type(error).__name__}: {error}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait is over, and say how it ended."""
+        if self._unresolved or not is_valid_id(self.resource_id):
+            reason = self._unresolved or f"it was rendered to {self.resource_id!r}"
+            yield self._event("unresolved", message=reason)
+            return
+        watch = self._watch()
+        try:
+            description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
+        except NeptuneMLTimeoutError as error:
+            stopped = f" {await self._stop()}" if self.cancel_on_timeout else ""
+            yield self._failure("timeout", f"{error}{stopped}")
+        except NeptuneMLFailedError as error:
+            yield self._failure("failed", str(error))
+        except NeptuneMLError as error:
+            yield self._failure("error", str(error))
+        except asyncio.CancelledError:
+            # Airflow's own time-out came first.
+            if self.cancel_on_timeout and watch.deadline is not None and time.time() >= watch.deadline:
+                self.log.warning("%s", await self._stop())
+            raise
+        else:
+            if self.end_from_trigger:
+                yield TaskSuccessEvent(xcoms={"return_value": dict(description)})
+            else:
+                yield self._event("success", description=dict(description))
+
+    async def on_kill(self) -> None:
+        """Ask the job to stop: called by Airflow 3.3 and newer when a user ends the deferred task."""
+        if self.cancel_on_kill:
+            kind = find_kind(self.kind)
+            outcome = await self._in_thread(
+                lambda: self._hook().stop_now(kind, self.resource_id, seconds=_KILL_SECONDS)
+            )
+            self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
+
+    def _watch(self) -> Watch:
         kind = find_kind(self.kind)
-        watch = Watch(
+        deadline = self.deadline
+        if self.timeout_after is not None:
+            airflows = self.timeout_after.timestamp() - AIRFLOW_TIMEOUT_MARGIN_SECONDS
+            deadline = airflows if deadline is None else min(deadline, airflows)
+        return Watch(
             kind,
             self.resource_id,
             Goal.ended(kind) if self.until_ended else Goal.completed(kind, self.target_statuses),
-            started_at=self.started_at,
-            deadline=self.deadline,
+            started_at=time.time() if self.started_at is None else self.started_at,
+            deadline=deadline,
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,
             not_found_grace=self.not_found_grace,
             log=self.log,
         )
+
+    async def _describe(self) -> Description:
+        return await self._in_thread(lambda: self._hook().describe(self.kind, self.resource_id))
+
+    async def _stop(self) -> str:
+        """Ask a job whose time is over to stop, and put what came of it into words."""
+        patience = Patience(f"Stopping {self.resource_id!r}", self.unreachable_timeout, self.log)
         try:
-            description = await watch.wait_async(
-                lambda: self._in_thread(lambda: self.hook.describe(kind, self.resource_id)),
+            taken = await patiently_async(
+                lambda: self._in_thread(lambda: self._hook().stop(self.kind, self.resource_id)),
+                patience,
                 sleep=asyncio.sleep,
                 now=time.time,
             )
-        except NeptuneMLTimeoutError as error:
-            stopped = f" {await self._stop()}" if self.cancel_on_timeout else ""
-            yield self._event("timeout", message=f"{error}{stopped}")
         except NeptuneMLError as error:
-            yield self._event("error", message=str(error))
-        else:
-            yield self._event("success", description=dict(description))
+            return f"It could not be asked to stop: {error}"
+        return "It was asked to stop." if taken else "It has ended by now."
 
-    async def on_kill(self) -> None:
-        """Ask the job to stop: called by Airflow 3.3 and newer when a user ends the deferred task."""
-        if self.cancel_on_kill:
-            self.log.warning("Killed: %s", await self._stop())
+    def _hook(self) -> NeptuneMLHook:
+        # Imported and built in a thread: boto3 takes its time.
+        from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 
-    @cached_property
-    def hook(self) -> NeptuneMLHook:
-        """The hook; built in a thread, as the connection look-up and boto3 block."""
-        from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-
-        return NeptuneMLHook(**self.hook_parameters)
-
-    async def _stop(self) -> str:
-        kind = find_kind(self.kind)
-        outcome = await self._in_thread(lambda: self.hook.stop_now(kind, self.resource_id))
-        return f"{kind.title.capitalize()} {self.resource_id!r}: {outcome}"
+        return shared_hook(self.hook_parameters)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(_POOL, call)
 
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
+
+    def _failure(self, status: str, message: str) -> TriggerEvent:
+        if not self.fail_from_trigger:
+            return self._event(status, message=message)
+        self.log.error("%s", message)
+        # Trouble is no outcome: as in every other mode, it is not skipped.
+        return TaskSkippedEvent() if self.soft_fail and status != "error" else TaskFailedEvent()
+
+
+class _CautiousTaskInstance:
+    """
+    A task instance for templates that are rendered in the triggerer.
+
+    There, Airflow 3.3's ``xcom_pull`` without a map index never returns, and one that finds nothing would
+    turn into an id that is not meant. The first gets the map index of an unmapped task, the second raises.
+    """
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ti, name)
+
+    def xcom_pull(self, *args: Any, map_indexes: Any = -1, **kwargs: Any) -> Any:
+        """Pull one XCom."""
+        if not isinstance(map_indexes, int):
+            raise LookupError("XComs of several map indexes")
+        value = self._ti.xcom_pull(*args, map_indexes=map_indexes, **kwargs)
+        if value is None:
+            raise LookupError("no such XCom of an unmapped task")
+        return value
+
+
+_FIELDS = tuple(name for name in inspect.signature(NeptuneMLJobTrigger).parameters)
+_TEMPLATED = ("resource_id", "target_statuses", "hook_parameters")

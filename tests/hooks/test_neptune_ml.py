@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
@@ -20,8 +21,9 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
+from airflow_provider_neptune_ml.hooks.errors import translate
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.kinds import KINDS, ResourceKind
+from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.certificates import self_signed_certificate
 from tests.conftest import connect
@@ -234,8 +236,12 @@ def test_missing_connection() -> None:
         ({"host": ""}, "has no host"),
         ({"host": "https://cluster"}, "host='https://cluster', which must be a bare host name"),
         ({"host": "cluster:8182"}, "host='cluster:8182', which must be a bare host name"),
-        ({"port": "none"}, "can't be read from AIRFLOW_CONN_NEPTUNE_ML_DEFAULT: check that the port is a number"),
+        (
+            {"port": "none"},
+            "can't be read from AIRFLOW_CONN_NEPTUNE_ML_DEFAULT: check that the port is a number",
+        ),
         ({"port": 70000}, "port=70000, which must be a number from 1 to 65535"),
+        ({"host": "my_sim"}, "host='my_sim', which must be a bare host name"),
         ({"schema": "ftp"}, "schema='ftp', which must be https"),
         ({"extra": "{broken"}, "an extra that isn't JSON"),
         ({"extra": "[1]"}, "must be a JSON object, not list"),
@@ -303,7 +309,69 @@ def test_endpoint_wins_over_the_variants_of_botocore(
     assert NeptuneMLHook().list_ids("endpoints") == []
 
 
+def test_botocore_config_that_botocore_does_not_take(connection: dict[str, Any]) -> None:
+    """An option that botocore does not have is named."""
+    with pytest.raises(NeptuneMLConfigurationError, match=r"botocore_config can't be used: .*nope"):
+        NeptuneMLHook(config={"nope": 1})
+
+
 # What can be at fault
+
+
+def test_role_that_can_not_be_assumed() -> None:
+    """What STS refused is not blamed on Neptune."""
+    response: Any = {
+        "Error": {"Code": "AccessDenied", "Message": "not authorized to perform: sts:AssumeRole"},
+        "ResponseMetadata": {"HTTPStatusCode": 403},
+    }
+    refused = ClientError(response, "AssumeRole")
+    error = translate(
+        refused,
+        kind=MODEL_TRAINING,
+        operation=MODEL_TRAINING.get_operation,
+        resource_id="mine",
+        endpoint_url="https://cluster:8182",
+        aws_conn_id="aws_default",
+    )
+
+    assert not error.transient
+    assert "sts:AssumeRole" in str(error)
+    assert "aws_conn_id ('aws_default')" in str(error)
+    assert "cluster:8182" not in str(error)
+
+
+def test_missing_profile_is_told(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any]) -> None:
+    """A mistake in the AWS connection is told as one."""
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+    profile = '{"conn_type": "aws", "extra": {"profile_name": "nobody"}}'
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", profile)
+
+    with pytest.raises(
+        NeptuneMLUnreachableError, match=r"profile \(nobody\) could not be found.*aws_conn_id"
+    ):
+        NeptuneMLHook().list_ids("endpoints")
+
+
+def test_expired_credentials_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a token has expired the connections are read again, for the client of a kill too."""
+    with Simulator(clock="manual", iam_auth=True) as simulator:
+        connect(monkeypatch, simulator.connection)
+        credential = simulator.credentials[0]
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIAOLD", "old-secret"))
+        hook = NeptuneMLHook()
+        before = hook.conn, hook.urgent_conn
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_AWS_DEFAULT", aws_connection(credential.access_key, credential.secret_key)
+        )
+        simulator.add_fault(Fault(kind="expired_token"))
+
+        with pytest.raises(NeptuneMLServiceError) as caught:
+            hook.list_ids("endpoints")
+
+        assert caught.value.transient
+        assert hook.list_ids("endpoints") == []
+        assert hook.conn is not before[0]
+        assert hook.urgent_conn is not before[1]
 
 
 def test_signs_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +424,8 @@ def test_no_credentials(connection: dict[str, Any], monkeypatch: pytest.MonkeyPa
     connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
 
     with pytest.raises(
-        NeptuneMLUnreachableError, match=r"no AWS credentials .* aws_conn_id, or set iam_auth to false"
+        NeptuneMLUnreachableError,
+        match=r"no AWS credentials .* aws_conn_id \(None\), or set iam_auth to false",
     ):
         NeptuneMLHook(aws_conn_id=None).list_ids("endpoints")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_neptune_ml.exceptions import (
-    NeptuneMLError,
     NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
@@ -23,6 +26,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartModelTrainingJobOperator,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import connect
 from tests.contexts import context
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -49,18 +53,24 @@ def cancel(**arguments: Any) -> NeptuneMLCancelModelTrainingJobOperator:
     return NeptuneMLCancelModelTrainingJobOperator(**{**defaults, **arguments})
 
 
-def when_called(simulator: Simulator, operation: str, act: Callable[[], object]) -> threading.Thread:
-    """Act as soon as the simulator has seen a call of an operation; return the thread to join."""
-    done = threading.Event()
+@contextmanager
+def when_answered(simulator: Simulator, operation: str, act: Callable[[], object]) -> Iterator[None]:
+    """Act as soon as the simulator has answered a call of an operation well, while the block runs."""
+    over = threading.Event()
 
     def watch() -> None:
-        while not simulator.calls(operation) and not done.wait(0.005):
-            pass
-        act()
+        while not over.wait(0.005):
+            if any(request.status == 200 for request in simulator.calls(operation)):
+                act()
+                return
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=watch)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(20)
 
 
 def statuses(simulator: Simulator) -> dict[str, str]:
@@ -105,11 +115,16 @@ def test_names_the_job_itself() -> None:
     assert first is not None
     assert first.startswith("nightly-training-train-")
     assert is_valid_id(first)
-    others = [
-        start().execute(context(**change))
-        for change in ({"run_id": "manual__1"}, {"task_id": "x" * 200}, {"map_index": 0}, {"dag_id": "d.e_f"})
+    changes: list[dict[str, Any]] = [
+        {"run_id": "manual__1"},
+        {"task_id": "x" * 200},
+        {"map_index": 0},
+        {"dag_id": "d.e_f"},
+        {"dag_id": "学", "task_id": "习"},
     ]
-    assert len({first, *others}) == 5
+    others = [start().execute(context(**change)) for change in changes]
+    assert len({first, *others}) == len(changes) + 1
+    assert not any(str(job_id).startswith("-") for job_id in others)
     assert all(map(is_valid_id, others))
 
 
@@ -117,35 +132,39 @@ def test_pushes_the_id_at_once(simulator: Simulator) -> None:
     """The id is in XCom before the wait, where a teardown finds it even if the wait fails."""
     simulator.script("modeltraining", "mine", fail_stage="hpoJob", reason="AlgorithmError: no")
     where = context()
-    thread = when_called(simulator, GET, lambda: simulator.advance(100_000))
 
-    with pytest.raises(NeptuneMLFailedError, match="stage 'hyperparameter tuning': AlgorithmError: no"):
+    with (
+        when_answered(simulator, GET, lambda: simulator.advance(100_000)),
+        pytest.raises(NeptuneMLFailedError, match="stage 'hyperparameter tuning': AlgorithmError: no"),
+    ):
         start(job_id="mine", wait_for_completion=True).execute(where)
 
-    thread.join()
     assert where["ti"].xcoms == {"job_id": "mine"}
 
 
 def test_waits_for_completion(simulator: Simulator) -> None:
     """With wait_for_completion the task ends when the job has completed, and has its description in XCom."""
     where = context()
-    thread = when_called(simulator, GET, lambda: simulator.advance(100_000))
 
-    assert start(job_id="mine", wait_for_completion=True).execute(where) == "mine"
+    with when_answered(simulator, GET, lambda: simulator.advance(100_000)):
+        assert start(job_id="mine", wait_for_completion=True).execute(where) == "mine"
 
-    thread.join()
     assert where["ti"].xcoms["description"]["status"] == "Completed"
 
 
-def test_own_id_that_is_taken(simulator: Simulator) -> None:
-    """On the first try a taken id is an error that names both ways out; the other job is left alone."""
+@pytest.mark.parametrize("try_number", [1, 2])
+@pytest.mark.parametrize("fault", [None, "too_many_requests"])
+def test_own_id_that_is_taken(simulator: Simulator, fault: str | None, try_number: int) -> None:
+    """On the first try a taken id is an error that is not retried; the other job is not touched."""
     simulator.seed("modeltraining", "mine", status="InProgress")
+    if fault:
+        simulator.add_fault(Fault(kind=fault, operation=START))
+    durable = try_number == 1  # without it, a retry may not take the job for its own either
 
-    with pytest.raises(
-        NeptuneMLError, match=r"'mine' exists already \(InProgress\).*Leave job_id out.*ti.try_number"
-    ):
-        start(job_id="mine").execute(context())
+    with pytest.raises(AirflowFailException, match=r"'mine' exists already \(InProgress\).*Leave job_id out"):
+        start(job_id="mine", durable=durable).execute(context(try_number=try_number))
 
+    assert not simulator.calls(START)
     assert not simulator.calls(CANCEL)
 
 
@@ -180,9 +199,9 @@ def test_retry_takes_over_the_running_job(simulator: Simulator, arguments: dict[
     assert [request.status for request in simulator.calls(START)].count(200) == 1
 
 
-@pytest.mark.parametrize("ended", ["Failed", "Stopped", "Completed"])
+@pytest.mark.parametrize("ended", ["Failed", "Stopped", "Completed", "Stopping"])
 def test_retry_of_an_ended_job_starts_another(simulator: Simulator, ended: str) -> None:
-    """A job that has ended is never taken over: the retry starts a new one under another id."""
+    """A job that has ended, or is about to, is never taken over: the retry starts a new one."""
     first = start().execute(context())
     assert first is not None
     simulator.set_status("modeltraining", first, ended)
@@ -193,12 +212,22 @@ def test_retry_of_an_ended_job_starts_another(simulator: Simulator, ended: str) 
     assert len(simulator.calls(START)) == 2
 
 
-def test_own_id_can_not_be_used_again(simulator: Simulator) -> None:
-    """A retry whose own id belongs to an ended job fails with both ways out: Neptune takes an id once."""
-    simulator.seed("modeltraining", "mine", status="Failed")
+@pytest.mark.parametrize("status", ["Failed", "Stopping"])
+def test_own_id_can_not_be_used_again(simulator: Simulator, status: str) -> None:
+    """A retry whose own id belongs to a job that ended, or is being stopped, fails: an id can be used once."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.set_status("modeltraining", "mine", status)
 
-    with pytest.raises(NeptuneMLError, match=r"'mine' exists already \(Failed\)"):
+    with pytest.raises(AirflowFailException, match=rf"'mine' exists already \({status}\)"):
         start(job_id="mine").execute(context(try_number=2))
+
+
+def test_clear_after_success_starts_another(simulator: Simulator) -> None:
+    """Clearing a task that had succeeded starts a new job, even if the old one is still running."""
+    first = start(retries=3).execute(context(max_tries=3))
+
+    # Airflow moves max_tries on when it clears.
+    assert start(retries=3).execute(context(try_number=2, max_tries=4)) != first
 
 
 def test_not_durable(simulator: Simulator) -> None:
@@ -206,17 +235,32 @@ def test_not_durable(simulator: Simulator) -> None:
     first = start(durable=False).execute(context())
 
     assert start(durable=False).execute(context(try_number=2)) != first
+    assert start(durable=False).execute(context()) != first
 
 
-def test_lost_reply(simulator: Simulator) -> None:
-    """A start whose reply was lost is sent again by boto3; what the first one started is ours."""
+@pytest.mark.parametrize("botocore_config", [None, {"retries": {"total_max_attempts": 1}}])
+@pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
+def test_lost_reply(
+    simulator: Simulator, arguments: dict[str, Any], botocore_config: dict[str, Any] | None
+) -> None:
+    """A start whose reply was lost is sent again, by boto3 or by us; what the first one started is ours."""
     simulator.add_fault(Fault(kind="reset", operation=START, when="after"))
 
-    job_id = start(job_id="mine").execute(context())
+    job_id = start(botocore_config=botocore_config, **arguments).execute(context())
 
-    assert job_id == "mine"
     assert len(simulator.calls(START)) == 2
-    assert list(statuses(simulator).values()).count("InProgress") == 1
+    assert statuses(simulator) == {job_id: "InProgress"}
+
+
+def test_trouble_before_the_start(simulator: Simulator) -> None:
+    """A start that is throttled, and a look-up that fails, are tried again until they are answered."""
+    first = start().execute(context())
+    simulator.add_fault(Fault(kind="internal_failure", operation=GET, times=4))
+
+    assert start().execute(context(try_number=2)) == first
+
+    simulator.add_fault(Fault(kind="too_many_requests", operation=START, times=4))
+    assert start(task_id="other").execute(context(task_id="other"))
 
 
 def test_dag_run_that_was_made_again(simulator: Simulator) -> None:
@@ -237,12 +281,13 @@ def test_dag_run_that_was_made_again(simulator: Simulator) -> None:
 def test_kill_while_waiting(simulator: Simulator) -> None:
     """A task killed while it waits stops the job and can't go on to succeed."""
     task = start(job_id="mine", wait_for_completion=True)
-    thread = when_called(simulator, GET, task.on_kill)
 
-    with pytest.raises(NeptuneMLKilledError, match="killed, with model training job 'mine' in hand"):
+    with (
+        when_answered(simulator, GET, task.on_kill),
+        pytest.raises(NeptuneMLKilledError, match="killed, with model training job 'mine' in hand"),
+    ):
         task.execute(context())
 
-    thread.join()
     assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
     assert statuses(simulator)["mine"] == "Stopping"
 
@@ -258,31 +303,105 @@ def test_kill_before_the_start(simulator: Simulator) -> None:
     assert not simulator.calls(START)
 
 
-def test_kill_in_the_middle_of_the_start(simulator: Simulator) -> None:
-    """A task killed while its request is under way stops the job that the request makes."""
-    simulator.add_fault(Fault(kind="slow", operation=START, seconds=0.5))
+class Terminated(BaseException):
+    """What Airflow 2's signal handler raises."""
+
+
+@pytest.mark.parametrize("handler_raises", [False, True], ids=["as in Airflow 3", "as in Airflow 2"])
+def test_kill_in_the_middle_of_the_start(simulator: Simulator, handler_raises: bool) -> None:
+    """A task killed by a signal while its request is under way stops the job that the request makes."""
+    simulator.add_fault(Fault(kind="slow", operation=START, seconds=1))
     task = start(job_id="mine")
-    thread = when_called(simulator, CANCEL, lambda: None)
-    killer = threading.Timer(0.25, task.on_kill)
+    assert task.hook.conn
+    assert task.hook.urgent_conn
+
+    def on_term(signum: int, frame: object) -> None:
+        task.on_kill()
+        if handler_raises:
+            raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, on_term)
+    killer = threading.Timer(0.4, os.kill, [os.getpid(), signal.SIGTERM])
     killer.start()
+    try:
+        with pytest.raises(Terminated if handler_raises else NeptuneMLKilledError):
+            task.execute(context())
+    finally:
+        killer.join()
+        signal.signal(signal.SIGTERM, previous)
+
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
+def test_kill_between_start_and_wait(simulator: Simulator) -> None:
+    """A task killed after its request was answered, whatever it is doing, does not succeed."""
+    task = start(job_id="mine")
+    where = context()
+    where["ti"].xcom_push = lambda **_: task.on_kill()
 
     with pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
+        task.execute(where)
 
-    killer.join()
-    thread.join()
-    assert statuses(simulator)["mine"] in ("Stopping", "Stopped")
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
+def test_kill_while_looking_for_the_job_of_an_earlier_try(simulator: Simulator) -> None:
+    """A retry that is killed before it knows the job of the try before stops it as soon as it does."""
+    first = start().execute(context())
+    task = start()
+
+    simulator.add_fault(Fault(kind="slow", operation=GET, seconds=0.5, skip=1))
+
+    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
+        task.execute(context(try_number=2))
+
+    assert first is not None
+    assert statuses(simulator) == {first: "Stopping"}
+
+
+def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
+    """The client of a kill is there before a job is: a dying task has no time to look connections up."""
+    task = start(job_id="mine")
+    built: list[bool] = []
+    send = task.hook.start
+
+    def note_and_send(*args: Any, **kwargs: Any) -> Any:
+        built.append("urgent_conn" in vars(task.hook))
+        return send(*args, **kwargs)
+
+    task.hook.start = note_and_send  # type: ignore[method-assign]
+
+    task.execute(context())
+
+    assert built == [True]
+
+
+def test_kill_wakes_a_long_sleep(simulator: Simulator) -> None:
+    """A task that sleeps for an hour between two polls notices a kill at once."""
+    task = start(job_id="mine", wait_for_completion=True, poll_interval=3600)
+    raised: list[BaseException] = []
+
+    def execute() -> None:
+        try:
+            task.execute(context())
+        except NeptuneMLKilledError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=execute, daemon=True)
+    with when_answered(simulator, GET, task.on_kill):
+        thread.start()
+        thread.join(20)
+
+    assert raised
 
 
 def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:
     """With cancel_on_kill off the job is left alone; the task still does not succeed."""
     task = start(job_id="mine", wait_for_completion=True, cancel_on_kill=False)
-    thread = when_called(simulator, GET, task.on_kill)
 
-    with pytest.raises(NeptuneMLKilledError):
+    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
         task.execute(context())
 
-    thread.join()
     assert not simulator.calls(CANCEL)
 
 
@@ -298,13 +417,19 @@ def test_kill_insists_through_trouble(simulator: Simulator, fault: str) -> None:
     assert statuses(simulator)["mine"] == "Stopping"
 
 
-def test_kill_keeps_its_budget(simulator: Simulator) -> None:
+def test_kill_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill that gets no answer returns within its budget and says so."""
-    task = start(job_id="mine")
-    task.execute(context())
-    simulator.add_fault(Fault(kind="slow", operation=CANCEL, times=None, seconds=3))
+    with Simulator(clock="manual") as silent:
+        connect(monkeypatch, silent.connection)
+        silent.seed("modeltraining", "mine", status="InProgress")
+        silent.add_fault(Fault(kind="slow", times=None, seconds=1.5))
+        task = cancel()
+        began = time.monotonic()
 
-    assert "no answer" in task.hook.stop_now(task.kind, "mine", seconds=0.5)
+        outcome = task.hook.stop_now(task.kind, "mine", seconds=0.5)
+
+        assert outcome == "no answer within 0.5 s"
+        assert time.monotonic() - began < silent.faults[0].seconds
 
 
 def test_execution_timeout_cancels(simulator: Simulator) -> None:
@@ -346,11 +471,10 @@ def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> N
 def test_cancel_waits_until_the_job_has_ended(simulator: Simulator) -> None:
     """The task ends when the job has passed through Stopping to Stopped."""
     simulator.seed("modeltraining", "mine", status="InProgress")
-    thread = when_called(simulator, GET, lambda: simulator.advance(3600))
 
-    assert cancel().execute(context()) == "mine"
+    with when_answered(simulator, GET, lambda: simulator.advance(3600)):
+        assert cancel().execute(context()) == "mine"
 
-    thread.join()
     assert statuses(simulator)["mine"] == "Stopped"
     assert simulator.calls(CANCEL)[0].query["clean"] == "false"
 
@@ -384,8 +508,7 @@ def test_cancel_of_an_unknown_job(simulator: Simulator) -> None:
 @pytest.mark.parametrize("empty", [None, "", "None"])
 def test_cancel_of_what_was_never_started(simulator: Simulator, empty: str | None) -> None:
     """A teardown whose setup started nothing has an empty id, which ignore_missing covers."""
-    task = cancel(job_id="{{ ti.xcom_pull(task_ids='start') }}", ignore_missing=True)
-    task.job_id = empty  # type: ignore[assignment]
+    task = cancel(job_id=empty, ignore_missing=True)
 
     assert task.execute(context()) is None
     assert not simulator.journal
@@ -394,24 +517,38 @@ def test_cancel_of_what_was_never_started(simulator: Simulator, empty: str | Non
 def test_cancel_killed_before_it_was_acknowledged(simulator: Simulator) -> None:
     """A cancel operator that is killed without an answer sends its request once more, with the same clean."""
     simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault(kind="slow", operation=CANCEL, seconds=1))
     task = cancel(clean=True)
-    task._active_id = "mine"
-    task.on_kill()
+    killer = threading.Timer(0.4, task.on_kill)
+    assert task.hook.conn
+    assert task.hook.urgent_conn
+    killer.start()
 
-    [request] = simulator.calls(CANCEL)
-    assert request.query["clean"] == "true"
+    with pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+
+    killer.join()
+    assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["true", "true"]
+
+
+def test_cancel_is_sent_until_it_is_answered(simulator: Simulator) -> None:
+    """Throttling does not leave a job running that should be cancelled."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault(kind="too_many_requests", operation=CANCEL, times=4))
+
+    assert cancel(wait_for_completion=False).execute(context()) == "mine"
+
+    assert statuses(simulator)["mine"] == "Stopping"
 
 
 def test_cancel_killed_after_it_was_acknowledged(simulator: Simulator) -> None:
     """A cancel operator that is killed while it waits has nothing more to send, and does not succeed."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     task = cancel()
-    thread = when_called(simulator, GET, task.on_kill)
 
-    with pytest.raises(NeptuneMLKilledError):
+    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
         task.execute(context())
 
-    thread.join()
     assert len(simulator.calls(CANCEL)) == 1
 
 
@@ -451,6 +588,11 @@ def test_cancel_times_out(simulator: Simulator) -> None:
         ({"enable_managed_spot_training": "yes"}, "enable_managed_spot_training='yes' must be True or False"),
         ({"custom_model_training_parameters": {}}, "custom_model_training_parameters={} must be a dict"),
         ({"additional_parameters": ["x"]}, "additional_parameters=.* must be a dict"),
+        ({"botocore_config": "x"}, "botocore_config='x' must be a dict of plain values"),
+        (
+            {"botocore_config": {"signature_version": object()}},
+            "botocore_config=.* must be a dict of plain values",
+        ),
         ({"timeout": "1h"}, "timeout='1h' must be a number of seconds"),
         ({"poll_interval": -5}, "poll_interval=-5 must be"),
     ],

@@ -50,10 +50,11 @@ def run(task: NeptuneMLModelTrainingJobSensor, simulator: Simulator, step: float
 
         task._describe = describe_and_step  # type: ignore[method-assign]
         return task.execute(context())
+    began = datetime.now(timezone.utc)
     while True:
         try:
             # Airflow runs each poke of a rescheduled sensor in a process of its own.
-            return task.prepare_for_execution().execute(context())
+            return task.prepare_for_execution().execute(context(start_date=began))
         except AirflowRescheduleException:
             simulator.advance(step)
 
@@ -163,6 +164,32 @@ def test_soft_fail_skips_with_the_reason(mode: str, simulator: Simulator, status
         run(sensor(mode, soft_fail=True), simulator)
 
 
+def test_soft_fail_does_not_skip_trouble(mode: str, simulator: Simulator) -> None:
+    """A missing permission is no outcome of the job: with soft_fail it fails the sensor all the same."""
+    simulator.add_fault(Fault(kind="access_denied", times=None))
+
+    with pytest.raises(NeptuneMLServiceError):
+        run(sensor(mode, soft_fail=True), simulator)
+
+
+def test_never_fail_skips_whatever_happens(mode: str, simulator: Simulator) -> None:
+    """Airflow's never_fail keeps its meaning, and the reason is not lost."""
+    simulator.add_fault(Fault(kind="access_denied", times=None))
+
+    with pytest.raises(AirflowSkipException, match="neptune-db:GetMLModelTrainingJobStatus"):
+        run(sensor(mode, never_fail=True), simulator)
+
+
+def test_timeout_of_a_rescheduled_sensor_counts_from_its_first_poke(simulator: Simulator) -> None:
+    """On Airflow 3 a rescheduled sensor asks when it began."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    where = context()
+    where["ti"].get_first_reschedule_date = lambda _: datetime.now(timezone.utc) - timedelta(seconds=100)
+
+    with pytest.raises(AirflowSensorTimeout, match="after 1 min 40 s"):
+        sensor("reschedule", timeout=50).execute(where)
+
+
 def test_soft_fail_skips_on_timeout(mode: str, simulator: Simulator) -> None:
     """With soft_fail a timeout skips, and says where the job is."""
     simulator.seed("modeltraining", "mine", status="InProgress")
@@ -174,12 +201,12 @@ def test_soft_fail_skips_on_timeout(mode: str, simulator: Simulator) -> None:
 def test_trouble_is_waited_out(mode: str, simulator: Simulator) -> None:
     """Throttling and lost connections neither fail nor end the wait."""
     simulator.seed("modeltraining", "mine", status="Completed")
-    simulator.add_fault(Fault(kind="too_many_requests", times=4))
+    simulator.add_fault(Fault(kind="too_many_requests", times=2))
 
     description = run(sensor(mode, botocore_config={"retries": {"total_max_attempts": 1}}), simulator)
 
     assert description["status"] == "Completed"
-    assert len(simulator.calls("GetMLModelTrainingJob")) == 5
+    assert len(simulator.calls("GetMLModelTrainingJob")) == 3
 
 
 def test_trouble_without_an_end(mode: str, simulator: Simulator) -> None:

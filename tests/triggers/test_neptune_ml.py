@@ -80,7 +80,7 @@ def test_failure(simulator: Simulator) -> None:
 
     event = fire(trigger())
 
-    assert event["status"] == "error"
+    assert event["status"] == "failed"
     assert event["message"].startswith("Model training job 'mine' ended as Failed")
 
 
@@ -93,7 +93,7 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
 
     assert event["status"] == "timeout"
     assert "'mine' is still InProgress" in event["message"]
-    assert ("it was asked to stop" in event["message"]) is cancel_on_timeout
+    assert ("It was asked to stop" in event["message"]) is cancel_on_timeout
     assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_timeout
 
 

@@ -1,0 +1,82 @@
+# Every command of this project. `make` alone lists them; none needs any set-up beyond Python, git and make.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+UV := .venv/uv/bin/uv
+# Each name is an environment in .venv/, a file of pinned versions in .ci/constraints/ and a target `test-<name>`.
+ENVIRONMENTS := airflow-3 airflow-2.11 lowest
+
+# uv has variables of its own where pip is configured by these; whoever set up pip for a mirror means uv as well.
+export UV_PYTHON_DOWNLOADS ?= never
+export UV_LINK_MODE ?= copy
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+ifdef PIP_EXTRA_INDEX_URL
+export UV_INDEX ?= $(PIP_EXTRA_INDEX_URL)
+endif
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[^ \t]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/airflow-3/.installed ## Train, wait, gate and cancel: example Dags in a real Airflow 3, Neptune ML simulated
+	@.venv/airflow-3/bin/python -m tests.system.demo
+
+.PHONY: airflow
+airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the Airflow UI, until Ctrl-C
+	@.venv/airflow-3/bin/python -m tests.system.demo --keep-running
+
+.PHONY: test
+test: lint types $(ENVIRONMENTS:%=test-%) ## Everything CI runs: lint, types, tests on every supported Airflow
+	@echo
+	@for name in $(ENVIRONMENTS); do printf '%-13s %s\n' "$$name" "$$(tail -n 1 ".venv/$$name/pytest.log")"; done
+
+.PHONY: lint
+lint: .venv/airflow-3/.installed ## Style and formatting
+	.venv/airflow-3/bin/ruff check
+	.venv/airflow-3/bin/ruff format --check
+
+.PHONY: types
+types: .venv/airflow-3/.installed ## Type annotations
+	.venv/airflow-3/bin/mypy
+
+.PHONY: $(ENVIRONMENTS:%=test-%)
+test-airflow-3: ## Tests on the newest Airflow 3
+test-airflow-2.11: ## Tests on Airflow 2.11
+test-lowest: ## Tests on the lowest versions that pyproject.toml allows
+$(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
+	.venv/$*/bin/python -m pytest | tee .venv/$*/pytest.log
+
+.venv/airflow-3/.installed: GROUPS := test lint
+.venv/airflow-2.11/.installed .venv/lowest/.installed: GROUPS := test
+.venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)
+	@echo "Installing $* into .venv/$*"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/$*
+	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %)
+	@touch $@
+
+$(UV): .ci/constraints/uv.txt
+	@echo "Installing uv into .venv/uv"
+	@$(PYTHON) -m venv --clear .venv/uv
+	@.venv/uv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< uv
+	@touch $@
+
+.PHONY: constraints
+constraints: $(UV) ## Pin the newest versions that work together, in .ci/constraints/
+	.venv/uv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
+	.venv/uv/bin/python -m pip freeze | grep '^uv==' > .ci/constraints/uv.txt
+	.venv/uv/bin/python .ci/resolve.py $(UV)
+	@touch $(UV)
+
+.PHONY: clean
+clean: ## Remove the environments, local Airflows and caches
+	rm -rf .venv .airflow .mypy_cache .pytest_cache .ruff_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,66 @@
+"""Sensors that wait in the triggerer, with ids from everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Asset, task
+
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+
+WITHOUT_WORKER: dict[str, Any] = {"start_from_trigger": True, "end_from_trigger": True}
+
+
+@task(do_xcom_push=True)
+def name_of_job(name: str) -> str:
+    """Stand for whoever started the job."""
+    return name
+
+
+with DAG(
+    "waiting",
+    schedule=None,
+    params={"job_id": "mine"},
+    default_args={"poke_interval": 1},
+    user_defined_macros={"own_macro": lambda: "mine"},
+) as dag:
+    started = name_of_job.override(task_id="started")("mine")
+    several = name_of_job.override(task_id="several").expand(name=["mine", "mine"])
+
+    deferred = NeptuneMLModelTrainingJobSensor(task_id="deferred", job_id="mine", deferrable=True)
+    by_output = NeptuneMLModelTrainingJobSensor(
+        task_id="by_output",
+        job_id=started,  # type: ignore[arg-type]
+        **WITHOUT_WORKER,
+    )
+    by_pull = NeptuneMLModelTrainingJobSensor(
+        task_id="by_pull", job_id="{{ ti.xcom_pull(task_ids='started') }}", **WITHOUT_WORKER
+    )
+    by_params = NeptuneMLModelTrainingJobSensor(
+        task_id="by_params", job_id="{{ params.job_id }}", **WITHOUT_WORKER
+    )
+    by_run = NeptuneMLModelTrainingJobSensor(
+        task_id="by_run", job_id="{{ dag_run.conf['job_id'] }}", **WITHOUT_WORKER
+    )
+    by_macro = NeptuneMLModelTrainingJobSensor(
+        task_id="by_macro", job_id="{{ own_macro() }}", **WITHOUT_WORKER
+    )
+    by_mapped_pull = NeptuneMLModelTrainingJobSensor(
+        task_id="by_mapped_pull", job_id="{{ ti.xcom_pull(task_ids='several')[0] }}", **WITHOUT_WORKER
+    )
+    with_outlets = NeptuneMLModelTrainingJobSensor(
+        task_id="with_outlets", job_id="mine", outlets=[Asset("x-model://mine")], **WITHOUT_WORKER
+    )
+    mapped = NeptuneMLModelTrainingJobSensor.partial(task_id="mapped", **WITHOUT_WORKER).expand(
+        job_id=["mine", "mine"]
+    )
+    failed = NeptuneMLModelTrainingJobSensor(task_id="failed", job_id="broken", retries=2, **WITHOUT_WORKER)
+    failed_without_worker = NeptuneMLModelTrainingJobSensor(
+        task_id="failed_without_worker", job_id="broken", retries=0, **WITHOUT_WORKER
+    )
+    skipped = NeptuneMLModelTrainingJobSensor(
+        task_id="skipped", job_id="broken", soft_fail=True, **WITHOUT_WORKER
+    )
+
+    started >> by_pull
+    several >> by_mapped_pull

@@ -1,0 +1,193 @@
+"""A real Airflow on this machine: every component a process, everything else below one folder."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import socket
+import sqlite3
+import sys
+from contextlib import ExitStack, closing
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.system.processes import Guardian, OwnedProcess, stop
+from tests.system.rest_api import RestApi, until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+AIRFLOW = int(version("apache-airflow").split(".")[0])
+EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
+COMPONENTS = {
+    2: ("scheduler", "triggerer", "webserver"),
+    3: ("api-server", "scheduler", "dag-processor", "triggerer"),
+}
+DATABASE = "airflow.db"
+START_SECONDS = 120
+
+
+class LocalAirflow:
+    """An Airflow with its scheduler, Dag processor, server and triggerer, for as long as the context lasts.
+
+    Everybody who reaches the server is its admin, so it binds to loopback only.
+
+    :param home: A folder of its own: configuration, database and all logs.
+    :param dags: The folder with the Dag files.
+    :param env: Further environment variables, such as `AIRFLOW_CONN_...`.
+    """
+
+    def __init__(
+        self, home: Path, *, dags: Path = EXAMPLE_DAGS, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.home = home
+        self.url, self.env = _configure(home, dags)
+        self.env.update(env or {})
+        self.api = RestApi(self.url, version=AIRFLOW)
+        self.processes: dict[str, OwnedProcess] = {}
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> LocalAirflow:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        if AIRFLOW == 2:
+            (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
+        # Readers and a writer at the same time; Airflow 3 sets this itself, and it stays with the file.
+        with closing(sqlite3.connect(self.home / DATABASE)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+        guardian = Guardian()
+        self._cleanup.callback(guardian.close)
+        self._migrate(guardian)
+        self.processes = {name: self._process(name, guardian=guardian) for name in COMPONENTS[AIRFLOW]}
+        self._cleanup.callback(stop, list(self.processes.values()))
+        # First the scheduler: its workers still report to the server when they end.
+        self._cleanup.callback(stop, [self.processes["scheduler"]])
+        for process in self.processes.values():
+            process.start()
+        self.wait_until_healthy()
+
+    def _process(self, name: str, *arguments: str, guardian: Guardian) -> OwnedProcess:
+        command = [sys.executable, "-m", "airflow", name, *arguments]
+        return OwnedProcess(name, command, env=self.env, log=self.home / f"{name}.log", guardian=guardian)
+
+    def _migrate(self, guardian: Guardian) -> None:
+        migrate = self._process("db", "migrate", guardian=guardian)
+        self._cleanup.callback(migrate.kill)
+        migrate.start()
+        until(lambda: migrate.exit_code is not None, within=START_SECONDS, what="airflow db migrate")
+        if migrate.exit_code:
+            raise RuntimeError(f"airflow db migrate failed:\n{migrate.log_tail()}")
+
+    def check(self) -> None:
+        """Raise RuntimeError, with the end of its log, if a component has ended."""
+        for process in self.processes.values():
+            if process.exit_code is not None:
+                raise RuntimeError(f"{process.name} ended with {process.exit_code}:\n{process.log_tail()}")
+
+    def wait_until_healthy(self, *, within: float = START_SECONDS) -> None:
+        """Wait until every component reports that it is healthy; see also :meth:`check`."""
+        until(self._is_healthy, within=within, what=f"a healthy Airflow; its logs are in {self.home}")
+
+    def _is_healthy(self) -> bool:
+        self.check()
+        health = self.api.health()
+        return bool(health) and set(health.values()) == {"healthy"}
+
+    def stop(self) -> None:
+        """End every component and all that they started.
+
+        :raises RuntimeError: if anything survives.
+        """
+        self._cleanup.close()
+
+
+def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
+    """Return the server's URL and the environment variables that are the whole configuration."""
+    server, worker_logs, trigger_logs = _free_ports(3)
+    url = f"http://127.0.0.1:{server}"
+    sections: dict[str, dict[str, object]] = {
+        "core": {
+            "dags_folder": dags,
+            "load_examples": False,
+            "dags_are_paused_at_creation": False,
+            "executor": "LocalExecutor",
+            "parallelism": 8,
+            "fernet_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            # The default looks the name up in the DNS, which takes seconds on some machines.
+            "hostname_callable": "socket.gethostname",
+            "simple_auth_manager_all_admins": True,
+            "execution_api_server_url": f"{url}/execution/",
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home / DATABASE}?timeout=30"},
+        "logging": {
+            "base_log_folder": home / "logs",
+            "worker_log_server_port": worker_logs,
+            "trigger_log_server_port": trigger_logs,
+            "colored_console_log": False,
+        },
+        "api": {
+            "host": "127.0.0.1",
+            "port": server,
+            "base_url": url,
+            "workers": 1,
+            "secret_key": secrets.token_hex(32),
+            "auth_backends": "airflow.api.auth.backend.default",
+        },
+        "api_auth": {"jwt_secret": secrets.token_hex(32)},
+        "webserver": {
+            "web_server_host": "127.0.0.1",
+            "web_server_port": server,
+            "base_url": url,
+            "workers": 1,
+            "secret_key": secrets.token_hex(32),
+            "config_file": home / "webserver_config.py",
+        },
+        # Short intervals: a Dag of a few tasks should take seconds.
+        "scheduler": {
+            "scheduler_heartbeat_sec": 1,
+            "scheduler_idle_sleep_time": 0.2,
+            # On 2.11 a worker that has ended its task schedules the next ones. The row lock that keeps the
+            # scheduler from doing the same is not in SQLite: such a task would start as its second try.
+            "schedule_after_task_execution": False,
+            "job_heartbeat_sec": 1,
+            "trigger_timeout_check_interval": 1,
+        },
+        "triggerer": {"job_heartbeat_sec": 1},
+        # Airflow 3 looks this often whether a task's process has ended.
+        "workers": {"min_heartbeat_interval": 1},
+        "usage_data_collection": {"enabled": False},
+    }
+    # Nothing of the user's own Airflow or AWS account, and no proxy between the components.
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "AWS_"))}
+    env.update(NO_PROXY="127.0.0.1", no_proxy="127.0.0.1", AWS_EC2_METADATA_DISABLED="true")
+    env["AIRFLOW_HOME"] = str(home)
+    # The LocalExecutor of 2.11 starts its tasks with the `airflow` of the PATH.
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    # Airflow 3 runs the LocalExecutor on SQLite as it is; 2.11 has this switch for tests.
+    env["_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"] = "1"
+    for section, settings in sections.items():
+        for key, value in settings.items():
+            env[f"AIRFLOW__{section}__{key}".upper()] = str(value)
+    return url, env
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on; held until all are found, so that they differ."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in sockets]

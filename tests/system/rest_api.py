@@ -1,0 +1,171 @@
+"""A small client for Airflow's public REST API: version 1 of Airflow 2.11, version 2 of Airflow 3."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import ProxyHandler, Request, build_opener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.25
+# Whatever proxy the environment names: it does not know this machine's loopback.
+_DIRECT = build_opener(ProxyHandler({}))
+
+ENDED_RUN_STATES = frozenset({"success", "failed"})
+
+
+def until(condition: Callable[[], T | None], *, within: float, what: str) -> T:
+    """Return what the condition returns as soon as it is true.
+
+    :param within: Seconds after which to give up.
+    :param what: What is waited for, for the error message.
+    :raises TimeoutError: if it does not become true in time.
+    """
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Waited {within:g} s in vain for {what}")
+        time.sleep(POLL_SECONDS)
+    return result
+
+
+class RestApi:
+    """The REST API of one Airflow.
+
+    :param url: Where the API server (3.x) or the webserver (2.11) listens.
+    :param version: Of Airflow: 2 or 3.
+    """
+
+    def __init__(self, url: str, *, version: int) -> None:
+        self.url = url
+        self.version = version
+        self._token = ""
+
+    def call(self, method: str, path: str, body: object = None, *, accept: str = "application/json") -> Any:
+        """Send one request and return the decoded answer.
+
+        :raises HTTPError: for an error status, with the reply as its reason.
+        """
+        prefix = {2: "/api/v1", 3: "/api/v2"}[self.version]
+        if self.version == 3 and not self._token:
+            self._token = _send(Request(f"{self.url}/auth/token"))["access_token"]
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        return _send(Request(f"{self.url}{prefix}{path}", data=data, method=method, headers=headers))
+
+    def health(self) -> dict[str, str]:
+        """Return the status of each component; empty while the server does not answer."""
+        path = {2: "/health", 3: "/api/v2/monitor/health"}[self.version]
+        try:
+            reply = _send(Request(f"{self.url}{path}"))
+        except (URLError, ConnectionError, TimeoutError):
+            return {}
+        return {name: part["status"] for name, part in reply.items() if part["status"]}
+
+    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None, *, within: float = 60) -> DagRun:
+        """Start a Dag run, as soon as Airflow has read the Dag file.
+
+        :param conf: The run's configuration; overrides the Dag's params.
+        :param within: Seconds to wait for the Dag to be known.
+        """
+        until(lambda: self._knows(dag_id), within=within, what=f"Airflow to read the file of Dag {dag_id}")
+        body: dict[str, object] = {"conf": dict(conf or {})}
+        if self.version == 3:
+            body["logical_date"] = None
+        run = self.call("POST", f"/dags/{dag_id}/dagRuns", body)
+        return DagRun(self, dag_id, run["dag_run_id"])
+
+    def _knows(self, dag_id: str) -> bool:
+        try:
+            self.call("GET", f"/dags/{dag_id}/details")
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            errors = self.call("GET", "/importErrors")["import_errors"]
+            if errors:
+                raise ImportError("\n".join(broken["stack_trace"] for broken in errors)) from None
+            return False
+        return True
+
+
+class DagRun:
+    """One run of a Dag."""
+
+    def __init__(self, api: RestApi, dag_id: str, run_id: str) -> None:
+        self.api = api
+        self.dag_id = dag_id
+        self.run_id = run_id
+        self._path = f"/dags/{dag_id}/dagRuns/{quote(run_id)}"
+
+    def state(self) -> str:
+        """Return the state of the run."""
+        return str(self.api.call("GET", self._path)["state"])
+
+    def tasks(self) -> list[dict[str, Any]]:
+        """Return the task instances as the API describes them: `task_id`, `state`, `try_number`, ..."""
+        tasks = self.api.call("GET", f"{self._path}/taskInstances")["task_instances"]
+        return sorted(tasks, key=lambda task: (task["start_date"] or "~", task["task_id"]))
+
+    def task_states(self) -> dict[str, str | None]:
+        """Return the state of each task, None before it was scheduled; a mapped task's last instance."""
+        return {task["task_id"]: task["state"] for task in self.tasks()}
+
+    def wait(self, *, within: float) -> str:
+        """Wait until the run has ended and return its state."""
+        return until(
+            lambda: _only_if(self.state(), ENDED_RUN_STATES), within=within, what=f"the end of {self.dag_id}"
+        )
+
+    def wait_for_task(self, task_id: str, *states: str, within: float) -> str:
+        """Wait until a task is in one of the states and return which."""
+        what = f"{self.dag_id}.{task_id} to be {' or '.join(states)}"
+        return until(lambda: _only_if(self.task_states()[task_id], states), within=within, what=what)
+
+    def set_task_state(self, task_id: str, state: str) -> None:
+        """Mark a task `success` or `failed`, as the buttons of the UI do."""
+        body: dict[str, object] = {"new_state": state}
+        if self.api.version == 2:
+            body["dry_run"] = False
+        self.api.call("PATCH", f"{self._path}/taskInstances/{task_id}", body)
+
+    def clear(self, *task_ids: str) -> None:
+        """Clear tasks, so that they run again."""
+        body = {"dag_run_id": self.run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
+        self.api.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", body)
+
+    def log(self, task_id: str, *, try_number: int = 1) -> str:
+        """Return the log of a task's try as text, one event a line."""
+        path = f"{self._path}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        if self.api.version == 2:
+            return str(self.api.call("GET", path, accept="text/plain"))
+        content = self.api.call("GET", path)["content"]
+        return "\n".join(f"{event.get('level', '')} {event['event']}".strip() for event in content)
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        """Return a value that a task pushed."""
+        return self.api.call("GET", f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+
+def _only_if(state: str | None, wanted: Collection[str]) -> str | None:
+    return state if state in wanted else None
+
+
+def _send(request: Request) -> Any:
+    try:
+        with _DIRECT.open(request, timeout=30) as response:
+            text = response.read().decode()
+            is_json = response.headers.get_content_type() == "application/json"
+    except HTTPError as error:
+        reply = error.read().decode(errors="replace")
+        error.msg = f"{error.msg} ({request.get_method()} {request.full_url}): {reply}"
+        raise
+    return json.loads(text) if is_json and text else text
