@@ -8,6 +8,8 @@ PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
 # Each name is an environment in .venv/, a file of pinned versions in .ci/constraints/ and a target `test-<name>`.
 ENVIRONMENTS := airflow-3 airflow-2.11 lowest
+# The AWS CLI and graph-notebook, which the simulator is tested with; they fit into none of the environments above.
+export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
 
 # uv has variables of its own where pip is configured by these; whoever set up pip for a mirror means uv as well.
 export UV_PYTHON_DOWNLOADS ?= never
@@ -49,7 +51,7 @@ types: .venv/airflow-3/.installed ## Type annotations
 	.venv/airflow-3/bin/mypy
 
 .PHONY: $(ENVIRONMENTS:%=test-%)
-test-airflow-3: ## Tests on the newest Airflow 3
+test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3
 test-airflow-2.11: ## Tests on Airflow 2.11
 test-lowest: ## Tests on the lowest versions that pyproject.toml allows
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
@@ -61,6 +63,12 @@ $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
 	@echo "Installing $* into .venv/$*"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/$*
 	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %)
+	@touch $@
+
+.venv/clients/.installed: .ci/constraints/clients.txt | $(UV)
+	@echo "Installing clients into .venv/clients"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/clients
+	@$(UV) pip install --quiet --python .venv/clients --constraint $< awscli graph-notebook
 	@touch $@
 
 $(UV): .ci/constraints/uv.txt

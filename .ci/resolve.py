@@ -9,8 +9,9 @@ from pathlib import Path
 import tomllib
 
 CONSTRAINTS = Path(__file__).parent / "constraints"
+OF_PROJECT = ["pyproject.toml", "--constraint=-", "--extra=simulator", "--group=test", "--group=lint"]
 OPTIONS = [
-    *("--quiet", "--upgrade", "--python-version=3.11", "--extra=simulator", "--group=test", "--group=lint"),
+    *("--quiet", "--upgrade", "--python-version=3.11"),
     # Names and versions only: where somebody's packages come from is no business of this repository.
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
 ]
@@ -35,12 +36,18 @@ def main(uv: str) -> None:
         "lowest": lowest(),
     }
     for name, pins in environments.items():
-        output = CONSTRAINTS / f"{name}.txt"
-        command = [uv, "pip", "compile", "pyproject.toml", "--constraint=-", f"-o{output}", *OPTIONS]
-        subprocess.run(  # noqa: S603 - no foreign input
-            command, input="\n".join(pins), text=True, check=True, stdout=subprocess.DEVNULL
-        )
-        print(f"{output.name}: {len(output.read_text().splitlines())} packages")
+        resolve(uv, name, OF_PROJECT, pins)
+    resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
+
+
+def resolve(uv: str, name: str, sources: list[str], lines: list[str]) -> None:
+    """Resolve one environment."""
+    output = CONSTRAINTS / f"{name}.txt"
+    command = [uv, "pip", "compile", *sources, f"-o{output}", *OPTIONS]
+    subprocess.run(  # noqa: S603 - no foreign input
+        command, input="\n".join(lines), text=True, check=True, stdout=subprocess.DEVNULL
+    )
+    print(f"{output.name}: {len(output.read_text().splitlines())} packages")
 
 
 if __name__ == "__main__":

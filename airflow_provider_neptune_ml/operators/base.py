@@ -284,8 +284,9 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self._active_id = None
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
-            f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and an"
-            f" id can be used once. Leave {self.kind.id_argument} out: each try gets an id that its retries find;"
+            f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and"
+            f" an id can be used once. Leave {self.kind.id_argument} out: each try gets one that its retries"
+            " find;"
             " or give one that no job has had."
         )
 

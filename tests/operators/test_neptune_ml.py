@@ -214,7 +214,7 @@ def test_retry_of_an_ended_job_starts_another(simulator: Simulator, ended: str) 
 
 @pytest.mark.parametrize("status", ["Failed", "Stopping"])
 def test_own_id_can_not_be_used_again(simulator: Simulator, status: str) -> None:
-    """A retry whose own id belongs to a job that ended, or is being stopped, fails: an id can be used once."""
+    """A retry whose own id belongs to a job that ended, or is being stopped, fails: ids are used once."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     simulator.set_status("modeltraining", "mine", status)
 

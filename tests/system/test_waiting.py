@@ -100,7 +100,7 @@ def test_an_ended_job_is_not_retried(run: DagRun) -> None:
     not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first whose triggerer renders templates"
 )
 def test_no_worker(run: DagRun) -> None:
-    """A wait that begins and ends in the triggerer has never been on a worker; the others say why they were."""
+    """A wait that begins and ends in the triggerer was never on a worker; the others say why they were."""
     on_worker = {task["task_id"] for task in run.tasks() if task["pid"]}
 
     assert (
