@@ -379,20 +379,18 @@ def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
 def test_kill_wakes_a_long_sleep(simulator: Simulator) -> None:
     """A task that sleeps for an hour between two polls notices a kill at once."""
     task = start(job_id="mine", wait_for_completion=True, poll_interval=3600)
-    raised: list[BaseException] = []
 
-    def execute() -> None:
-        try:
+    def overslept(signum: int, frame: object) -> None:
+        raise TimeoutError
+
+    previous = signal.signal(signal.SIGALRM, overslept)
+    signal.alarm(20)
+    try:
+        with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
             task.execute(context())
-        except NeptuneMLKilledError as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=execute, daemon=True)
-    with when_answered(simulator, GET, task.on_kill):
-        thread.start()
-        thread.join(20)
-
-    assert raised
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:

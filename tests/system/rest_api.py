@@ -148,11 +148,17 @@ class DagRun:
         if self.api.version == 2:
             return str(self.api.call("GET", path, accept="text/plain"))
         content = self.api.call("GET", path)["content"]
-        return "\n".join(f"{event.get('level', '')} {event['event']}".strip() for event in content)
+        return "\n".join(_line(event) for event in content)
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return a value that a task pushed."""
         return self.api.call("GET", f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+
+def _line(event: Mapping[str, Any]) -> str:
+    """Return a log event, and the exceptions that it reports, as text."""
+    raised = [f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail") or []]
+    return " ".join(filter(None, [event.get("level"), event["event"], *raised]))
 
 
 def _only_if(state: str | None, wanted: Collection[str]) -> str | None:

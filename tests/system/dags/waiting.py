@@ -8,10 +8,10 @@ from airflow.providers.common.compat.sdk import DAG, Asset, task
 
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 
-WITHOUT_WORKER: dict[str, Any] = {"start_from_trigger": True, "end_from_trigger": True}
+WITHOUT_WORKER: dict[str, Any] = {"start_from_trigger": True, "end_from_trigger": True, "poke_interval": 1}
 
 
-@task(do_xcom_push=True)
+@task
 def name_of_job(name: str) -> str:
     """Stand for whoever started the job."""
     return name
@@ -21,13 +21,14 @@ with DAG(
     "waiting",
     schedule=None,
     params={"job_id": "mine"},
-    default_args={"poke_interval": 1},
     user_defined_macros={"own_macro": lambda: "mine"},
 ) as dag:
     started = name_of_job.override(task_id="started")("mine")
     several = name_of_job.override(task_id="several").expand(name=["mine", "mine"])
 
-    deferred = NeptuneMLModelTrainingJobSensor(task_id="deferred", job_id="mine", deferrable=True)
+    deferred = NeptuneMLModelTrainingJobSensor(
+        task_id="deferred", job_id="mine", deferrable=True, poke_interval=1
+    )
     by_output = NeptuneMLModelTrainingJobSensor(
         task_id="by_output",
         job_id=started,  # type: ignore[arg-type]
