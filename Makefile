@@ -84,6 +84,18 @@ constraints: $(UV) ## Pin the newest versions that work together, in .ci/constra
 	.venv/uv/bin/python .ci/resolve.py $(UV)
 	@touch $(UV)
 
+.PHONY: bench
+bench: .venv/bench/.installed ## Measure every figure of docs/benchmarks.md against its peer, and the simulator
+	.venv/bench/bin/python benchmarks/simulator.py
+	.venv/bench/bin/python -m benchmarks
+
+.venv/bench/.installed: .ci/constraints/bench.txt pyproject.toml | $(UV)
+	@echo "Installing bench into .venv/bench"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/bench
+	@$(UV) pip install --quiet --compile-bytecode --python .venv/bench --constraint $< \
+		--editable '.[simulator]' --group test --group bench
+	@touch $@
+
 .PHONY: clean
 clean: ## Remove the environments, local Airflows and caches
 	rm -rf .venv .airflow .mypy_cache .pytest_cache .ruff_cache dist

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from airflow_provider_neptune_ml.exceptions import (
@@ -61,12 +62,8 @@ class Goal:
         :param target_statuses: terminal words that count as success; default: the kind's one good end.
         :raises ValueError: when a target is not a terminal status of the kind.
         """
-        ends = {word.casefold(): phase for word, phase in kind.statuses.ends.items()}
-        if target_statuses is None:
-            good = frozenset(word for word, phase in ends.items() if phase is Phase.SUCCEEDED)
-        else:
-            good = frozenset(validated_targets(kind, target_statuses))
-        return cls(good=good, bad=frozenset(ends) - good)
+        targets = None if target_statuses is None else tuple(validated_targets(kind, target_statuses))
+        return _completed(kind, targets)
 
     @classmethod
     def ended(cls, kind: ResourceKind) -> Goal:
@@ -74,6 +71,15 @@ class Goal:
         if kind.statuses.stopped is None:
             return cls(good=frozenset(), bad=frozenset(), gone=True)
         return cls(good=frozenset(word.casefold() for word in kind.statuses.ends), bad=frozenset(), gone=True)
+
+
+@cache
+def _completed(kind: ResourceKind, targets: tuple[str, ...] | None) -> Goal:
+    """Return the goal that all waits of a kind with the same targets share."""
+    ends = {word.casefold(): phase for word, phase in kind.statuses.ends.items()}
+    succeeded = (word for word, phase in ends.items() if phase is Phase.SUCCEEDED)
+    good = frozenset(succeeded if targets is None else targets)
+    return Goal(good=good, bad=frozenset(ends) - good)
 
 
 def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> list[str]:
@@ -121,7 +127,7 @@ class Watch:
     _streak: Patience | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)
     _said_at: float = field(default=0.0, init=False)
-    _unknown: set[str] = field(default_factory=set, init=False)
+    _unknown: frozenset[str] = field(default=frozenset(), init=False)
 
     @property
     def name(self) -> str:
@@ -163,15 +169,20 @@ class Watch:
         now: Callable[[], float],
     ) -> Description:
         """Poll until the goal is reached, as :meth:`wait` does, without holding a thread."""
-        while True:
-            outcome: Description | NeptuneMLError
-            try:
-                outcome = await fetch()
-            except NeptuneMLError as error:
-                outcome = error
-            if (description := self.decide(outcome, now())) is not None:
-                return description
+        while (description := await self.poll_async(fetch, now)) is None:
             await sleep(self.pause(now()))
+        return description
+
+    async def poll_async(
+        self, fetch: Callable[[], Awaitable[Description]], now: Callable[[], float]
+    ) -> Description | None:
+        """Ask once and decide, as :meth:`poll` does. On its own, so that no wait holds its last reply."""
+        outcome: Description | NeptuneMLError
+        try:
+            outcome = await fetch()
+        except NeptuneMLError as error:
+            outcome = error
+        return self.decide(outcome, now())
 
     def poll(self, fetch: Callable[[], Description], now: Callable[[], float]) -> Description | None:
         """Ask once and decide: a description when the goal is reached, None to go on, an error to give up."""
@@ -232,7 +243,7 @@ class Watch:
     def _report(self, description: Description, status: str, now: float) -> None:
         """Say what changed, and every ten minutes that nothing did."""
         if status and not self.kind.knows(status) and status not in self._unknown:
-            self._unknown.add(status)
+            self._unknown |= {status}
             self.log.warning("%s has the unknown status %r: taken for still going", self._named(), status)
         progress = describe_progress(self.kind, description)
         if progress == self._progress and now - self._said_at < HEARTBEAT_SECONDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +47,8 @@ T = TypeVar("T")
 # A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
 # answers slowly must not fill the triggerer with threads.
 _POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="neptune-ml")
+# The first poll comes within this share of the poll interval.
+_FIRST_POLL_SHARE = 0.1
 # Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout).
 _KILL_SECONDS = 25.0
 
@@ -150,6 +153,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return
         watch = self._watch()
         try:
+            # Waits that a triggerer takes up together should not all ask at once.
+            await asyncio.sleep(random.uniform(0, _FIRST_POLL_SHARE * self.poll_interval))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
             stopped = f" {await self._stop()}" if self.cancel_on_timeout else ""
