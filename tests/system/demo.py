@@ -100,7 +100,9 @@ class Story:
         :raises RuntimeError: if something ended otherwise than it should.
         """
         print("\n" + LINE.format("Dag", "", "", "ended as", "seconds"))
-        for (dag_id, sort, name), (state, since, until_) in self._seen.items():
+        dags = [scene.dag_id for scene in scenes]
+        rows = sorted(self._seen.items(), key=lambda row: (dags.index(row[0][0]), row[0][1] != "Dag"))
+        for (dag_id, sort, name), (state, since, until_) in rows:
             print(LINE.format(dag_id, sort, name, state, f"{until_ - since:.1f}"))
         wrong = [line for scene in scenes for line in self._wrong(scene)]
         if wrong:
