@@ -93,6 +93,8 @@ class Cluster:
 
     def _command(self, name: str, **arguments: Any) -> None:
         headers = {"Content-Type": "application/json"}
+        # The server drops a connection that was idle for a while; commands are minutes apart.
+        self._control.close()
         self._control.request("POST", f"/_simulator/{name}", json.dumps(arguments), headers)
         response = self._control.getresponse()
         body = response.read().decode()
