@@ -228,8 +228,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         if self._active_id is None or not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
-        # on Airflow 2, this is the last chance for a job whose request may still be under way, and there is
-        # time.
+        # on Airflow 2, there is time, and a request that may still be under way has no other chance.
         seconds = UNHURRIED_STOP_SECONDS if timed_out or IS_AIRFLOW_2 else None
         outcome = self.hook.stop_now(self.kind, self._active_id, may_appear=self._starting, seconds=seconds)
         self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
@@ -249,8 +248,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = context["ti"]
         if not self.durable or self.resource_id:
             return None
-        # Clearing a task moves max_tries on by what it may retry: tries before that belong to what was
-        # cleared.
+        # Clearing a task moves max_tries on by its retries: the tries before belong to what was cleared.
         first_try = max(1, (ti.max_tries or 0) - (self.retries or 0) + 1)
         for attempt in range(ti.try_number - 1, first_try - 1, -1):
             latest = None
@@ -285,9 +283,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
             f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and"
-            f" an id can be used once. Leave {self.kind.id_argument} out: each try gets one that its retries"
-            " find;"
-            " or give one that no job has had."
+            f" an id can be used once. Leave {self.kind.id_argument} out, and each try gets one that its"
+            " retries find; or give one that no job has had."
         )
 
     def _send(self, candidate: str) -> _Taken | None:
@@ -310,11 +307,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         try:
             self._patiently(start, f"Starting {self.kind.title} {candidate!r}")
         except NeptuneMLServiceError as refusal:
+            self._starting = False
             self._stop_if_killed()
             description = self._look_behind(refusal, candidate)
             return _Taken(description, certainly_ours=unanswered or refusal.resent)
-        finally:
-            self._starting = False
+        # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
+        self._starting = False
         self._stop_if_killed()
         self.log.info("Started %s %r", self.kind.title, candidate)
         return None

@@ -333,6 +333,29 @@ def test_kill_in_the_middle_of_the_start(simulator: Simulator, handler_raises: b
     assert statuses(simulator)["mine"] == "Stopping"
 
 
+def test_execution_timeout_in_the_middle_of_the_start(simulator: Simulator) -> None:
+    """A task whose execution_timeout is over while its request is under way stops the job that it makes."""
+    simulator.add_fault(Fault(kind="slow", operation=START, seconds=3))
+    task = start(job_id="mine")
+    assert task.hook.conn
+    assert task.hook.urgent_conn
+
+    def over(signum: int, frame: object) -> None:
+        raise AirflowTaskTimeout
+
+    previous = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    try:
+        task.execute(context())
+    except AirflowTaskTimeout:
+        task.on_kill()  # as Airflow does
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
 def test_kill_between_start_and_wait(simulator: Simulator) -> None:
     """A task killed after its request was answered, whatever it is doing, does not succeed."""
     task = start(job_id="mine")
