@@ -47,8 +47,9 @@ T = TypeVar("T")
 # A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
 # answers slowly must not fill the triggerer with threads.
 _POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="neptune-ml")
-# The first poll comes within this share of the poll interval.
+# The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
+_FIRST_POLL_SECONDS = 5.0
 # Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout).
 _KILL_SECONDS = 25.0
 
@@ -154,7 +155,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
         watch = self._watch()
         try:
             # Waits that a triggerer takes up together should not all ask at once.
-            await asyncio.sleep(random.uniform(0, _FIRST_POLL_SHARE * self.poll_interval))  # noqa: S311
+            first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
+            await asyncio.sleep(random.uniform(0, first))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
             stopped = f" {await self._stop()}" if self.cancel_on_timeout else ""
