@@ -89,7 +89,7 @@ class ResourceKind:
     One row of the table.
 
     :param name: the URL segment of the HTTP API, and the name in triggers and logs of other tools.
-    :param title: the name in messages.
+    :param title: the name in messages; its last word is the short one.
     :param id_argument: what operators and sensors call the identifier.
     :param start_operation: the operation that creates it, as botocore spells it; likewise the next three.
     :param get_operation: the operation that describes it.
@@ -108,6 +108,11 @@ class ResourceKind:
     stop_operation: str
     statuses: Statuses
     stages: tuple[Stage, ...]
+
+    @property
+    def noun(self) -> str:
+        """The short name in messages."""
+        return self.title.split()[-1]
 
     def phase_of(self, status: str | None) -> Phase:
         """Return what a status word means; a missing or unknown one means "still going"."""
@@ -130,6 +135,10 @@ class ResourceKind:
         return (
             self.phase_of(status) is Phase.RUNNING and status.casefold() != self.statuses.stopping.casefold()
         )
+
+    def is_new(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a resource is being made for the first time, and not changed."""
+        return str(description.get("status") or "").casefold() == self.statuses.running.casefold()
 
     def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
         """Yield the stages that a description has something to say about, each with its part."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
+
+
+def is_set(flag: object) -> bool:
+    """Tell whether a flag is on; a template makes a text of it."""
+    return str(flag).casefold() == "true"
 
 
 def is_templated(value: object) -> bool:
@@ -30,6 +35,19 @@ def validate(arguments: Mapping[str, Any]) -> None:
                 raise ValueError(f"{name}={value!r} must be {rule}")
 
 
+def validate_alternatives(arguments: Mapping[str, Any], alternatives: Sequence[Sequence[str]]) -> None:
+    """
+    Check that exactly one of several sets of arguments is given, wholly.
+
+    :raises ValueError: names what is given and the sets to choose from.
+    """
+    given = {name for names in alternatives for name in names if arguments[name] is not None}
+    if alternatives and given not in [set(names) for names in alternatives]:
+        values = ", ".join(f"{name}={arguments[name]!r}" for name in sorted(given)) or "none of them"
+        choices = " or ".join(" with ".join(names) for names in alternatives)
+        raise ValueError(f"{values} given: must be {choices}, and not both")
+
+
 def validate_seconds(name: str, value: object) -> float:
     """Return a time given as a number or a timedelta in seconds."""
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
@@ -46,6 +64,10 @@ def _is_count(value: object) -> bool:
 
 def _is_flag(value: object) -> bool:
     return str(value).casefold() in ("true", "false")
+
+
+def _is_positive(value: object) -> bool:
+    return _is_count(value) and int(str(value)) > 0
 
 
 def _is_text(value: object) -> bool:
@@ -74,22 +96,30 @@ def _is_custom_parameters(value: object) -> bool:
 
 
 _COUNT = (_is_count, "a whole number, 0 or more")
+_FLAG = (_is_flag, "True or False")
+_CUSTOM_PARAMETERS = (
+    _is_custom_parameters,
+    "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
+)
 _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "job_id": (is_valid_id, ID_RULE),
     "endpoint_id": (is_valid_id, ID_RULE),
     "_s3_location": (_starts("s3://"), "an S3 location: s3://bucket/prefix"),
     "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
-    "_instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),
-    "custom_model_training_parameters": (
-        _is_custom_parameters,
-        "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
-    ),
+    "instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),
+    "instance_count": (_is_positive, "a whole number, 1 or more"),
+    "custom_model_training_parameters": _CUSTOM_PARAMETERS,
+    "custom_model_transform_parameters": _CUSTOM_PARAMETERS,
     "_in_gb": _COUNT,
     "_in_seconds": _COUNT,
     "_training_jobs": _COUNT,
+    "_name": (_is_text, "a name"),
+    "model_type": (_is_text, "a model type, such as heterogeneous or kge"),
+    "_kms_key": (_is_text, "the id or ARN of a KMS key"),
     "subnets": (_is_texts, "a list of subnet ids"),
     "security_group_ids": (_is_texts, "a list of security group ids"),
-    "enable_managed_spot_training": (_is_flag, "True or False"),
+    "enable_managed_spot_training": _FLAG,
+    "update": _FLAG,
     "additional_parameters": (_is_plain_dict, "a dict of request members"),
     "botocore_config": (_is_plain_dict, "a dict of plain values, the arguments of botocore.config.Config"),
 }

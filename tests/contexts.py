@@ -30,6 +30,19 @@ class TaskInstance:
         self.xcoms[key] = value
 
 
-def context(**task_instance: Any) -> Any:
-    """Return a context for a task instance."""
-    return {"ti": TaskInstance(**task_instance)}
+class TaskStateStore(dict[str, Any]):
+    """What of Airflow 3.3's task state store our tasks use; it outlives the tries of a task instance."""
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        """Forget a value; a key that is not there is fine."""
+        self.pop(key, None)
+
+
+def context(*, task_state_store: TaskStateStore | None = None, **task_instance: Any) -> Any:
+    """Return a context for a task instance; without a store, as on Airflow before 3.3."""
+    stores = {} if task_state_store is None else {"task_state_store": task_state_store}
+    return {"ti": TaskInstance(**task_instance), **stores}

@@ -23,7 +23,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLServiceError,
     NeptuneMLTimeoutError,
 )
-from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH
+from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH, Phase
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS, Patience, patiently
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -32,7 +32,7 @@ from airflow_provider_neptune_ml.polling import (
     Goal,
     Watch,
 )
-from airflow_provider_neptune_ml.validation import validate, validate_seconds
+from airflow_provider_neptune_ml.validation import is_set, validate, validate_alternatives, validate_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -167,11 +167,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     **What is guaranteed.** The id is chosen before the request is sent, so there is no moment in which a job
     exists that nobody knows. Without an id of your own it is made of the Dag, run, task, map index and try; a
     retry looks for the jobs of the tries before it, and waits for one that is still running instead of
-    starting another. A job that has ended, or is being stopped, is never taken over. When the task is killed,
-    or its time is over, the job is asked to stop.
+    starting another. One that has completed meanwhile is taken over where Airflow's task state store proves
+    that no try has used it (Airflow 3.3 or newer). A job that failed, or is being stopped, never is. When the
+    task is killed, or its time is over, the job is asked to stop.
 
-    :param durable: Whether a retry takes over the job of an earlier try that is still running (default:
-        True).
+    :param durable: Whether a retry takes over the job of an earlier try (default: True).
     :param cancel_on_kill: Whether the job is asked to stop when the task is killed (default: True).
     :param cancel_on_timeout: Whether the job is asked to stop when ``timeout`` or ``execution_timeout`` is
         over (default: True).
@@ -181,8 +181,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     """
 
     request_parameters: ClassVar[Sequence[str]] = ()
+    # Ways to say what a start builds on: one of them is given, wholly.
+    alternatives: ClassVar[Sequence[Sequence[str]]] = ()
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
+    update: bool | str = False
 
     def __init__(
         self,
@@ -199,22 +202,35 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.cancel_on_timeout = cancel_on_timeout
         self.additional_parameters = additional_parameters
         self._starting = False
+        self._unused_id: str | None = None
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
+        for name in self.request_parameters:
+            # A first run has nothing before it, which a template can only say with a text.
+            if name.startswith("previous_") and getattr(self, name) in ("", "None"):
+                setattr(self, name, None)
         names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
-        validate({name: getattr(self, name) for name in names})
+        arguments = {name: getattr(self, name) for name in names}
+        validate(arguments)
+        validate_alternatives(arguments, self.alternatives)
+        if is_set(self.update) and self.resource_id is None:
+            raise ValueError(
+                f"{self.kind.id_argument}=None must be the id of the {self.kind.title} if update=True"
+            )
 
     def execute(self, context: Context) -> str | None:
         """Start the job, or find the one that an earlier try started, and wait for it."""
         self.validate_arguments()
         # Before anything is started: what a kill needs must not be looked up in the middle of one.
         self._patiently(lambda: self.hook.urgent_conn, "The client")
+        self._unused_id = _Unused(context).noted()
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()
         context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
         if not self.wait_for_completion:
             self._raise_if_killed()
+            _Unused(context).forget()
             return resource_id
         try:
             return self._await(context, resource_id)
@@ -241,10 +257,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         context["ti"].xcom_push(key="description", value=dict(description))
+        _Unused(context).forget()
         return resource_id
 
     def _find_earlier(self, context: Context) -> str | None:
-        """Return the id of a job that an earlier try of this task started and that is still running."""
+        """Return the id of a job that an earlier try of this task started and that can be taken over."""
         ti = context["ti"]
         if not self.durable or self.resource_id:
             return None
@@ -257,37 +274,54 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                     break
                 latest = candidate, description
             if latest:
-                return self._adopt(*latest)
+                return self._adopt(*latest, may_serve=True)
         return None
 
     def _start(self, context: Context) -> str:
         """Send the start request under the first id that is free."""
-        ti = context["ti"]
         if self.resource_id:
-            return self._start_own(self.resource_id, is_retry=ti.try_number > 1)
-        for candidate in _ids_of(ti, ti.try_number):
-            taken = self._send(candidate)
+            change = self._update if is_set(self.update) else self._start_own
+            return change(context, self.resource_id, is_retry=context["ti"].try_number > 1)
+        for candidate in _ids_of(context["ti"], context["ti"].try_number):
+            taken = self._send(context, candidate)
             if not taken or (taken.is_ours(self.durable) and self._adopt(candidate, taken.description)):
                 return candidate
         raise AssertionError("the ids of a try never end")
 
-    def _start_own(self, resource_id: str, *, is_retry: bool) -> str:
+    def _start_own(self, context: Context, resource_id: str, *, is_retry: bool) -> str:
         """Send the start request under an id of the user's own, which doesn't tell whose the job is."""
         existing = self._look_up(resource_id)
         may_be_ours = is_retry and self.durable
-        if existing is None and (taken := self._send(resource_id)):
+        if existing is None and (taken := self._send(context, resource_id)):
             existing, may_be_ours = taken.description, taken.is_ours(self.durable and is_retry)
         if existing is None or (may_be_ours and self._adopt(resource_id, existing)):
             return resource_id
         self._active_id = None
+        update = ", or say update=True to change it" if "update" in self.request_parameters else ""
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
             f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and"
             f" an id can be used once. Leave {self.kind.id_argument} out, and each try gets one that its"
-            " retries find; or give one that no job has had."
+            f" retries find; or give one that no {self.kind.noun} has had{update}."
         )
 
-    def _send(self, candidate: str) -> _Taken | None:
+    def _update(self, context: Context, resource_id: str, *, is_retry: bool) -> str:
+        """Change what there is, or make it where there is nothing."""
+        existing = self._look_up(resource_id)
+        if existing is None:
+            self.update = False
+            return self._start_own(context, resource_id, is_retry=is_retry)
+        may_be_ours = is_retry and self.durable and self.kind.is_under_way(existing)
+        if not (may_be_ours and self.kind.is_new(existing)):
+            # What was there before this task is not this task's to stop.
+            self.cancel_on_kill = self.cancel_on_timeout = False
+        taken = None if may_be_ours else self._send(context, resource_id)
+        if taken and not (taken.certainly_ours and self.kind.is_under_way(taken.description)):
+            raise taken.refusal
+        self._active_id = resource_id
+        return resource_id
+
+    def _send(self, context: Context, candidate: str) -> _Taken | None:
         """Send the start request, again if need be; return the job that has the id, None if it was free."""
         request = {name: getattr(self, name) for name in self.request_parameters}
         unanswered = False
@@ -302,6 +336,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 unanswered = unanswered or error.transient
                 raise
 
+        _Unused(context).remember(candidate)
         self._active_id, self._starting = candidate, True
         self._raise_if_killed()
         try:
@@ -310,7 +345,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self._starting = False
             self._stop_if_killed()
             description = self._look_behind(refusal, candidate)
-            return _Taken(description, certainly_ours=unanswered or refusal.resent)
+            return _Taken(description, refusal, certainly_ours=unanswered or refusal.resent)
         # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
         self._starting = False
         self._stop_if_killed()
@@ -340,11 +375,21 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         except NeptuneMLNotFoundError:
             return None
 
-    def _adopt(self, candidate: str, description: Mapping[str, Any]) -> str | None:
-        if not self.kind.is_under_way(description):
+    def _adopt(
+        self, candidate: str, description: Mapping[str, Any], *, may_serve: bool = False
+    ) -> str | None:
+        """
+        Take a job over if it is still of use; whose it is has been found out.
+
+        :param may_serve: whether an endpoint that is in service is what this task was to create.
+        """
+        status = description.get("status")
+        unused = candidate == self._unused_id or (may_serve and not self.kind.is_over(description))
+        succeeded = self.kind.phase_of(status) is Phase.SUCCEEDED
+        if not (self.kind.is_under_way(description) or (succeeded and unused)):
             return None
         self._active_id = candidate
-        self.log.info("Taking over %s %r, which is still running", self.kind.title, candidate)
+        self.log.info("Taking over %s %r of an earlier try (%s)", self.kind.title, candidate, status)
         return candidate
 
     def _cancel_late(self, resource_id: str) -> str:
@@ -360,16 +405,45 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return "It was asked to stop." if taken else "It has ended by now."
 
 
+class _Unused:
+    """
+    The note that no try has used a job yet, in Airflow's task state store.
+
+    The store outlives tries, unlike XComs. Airflow before 3.3 has none: there nothing is proven.
+    """
+
+    _KEY = "neptune_ml_unused"
+
+    def __init__(self, context: Context) -> None:
+        self._store: Any = context.get("task_state_store")
+
+    def remember(self, resource_id: str) -> None:
+        """Note it before the start is sent, or a job could complete without a note."""
+        if self._store is not None:
+            self._store.set(self._KEY, resource_id)
+
+    def forget(self) -> None:
+        """Take the note back once a try is about to succeed with the job."""
+        if self._store is not None:
+            self._store.delete(self._KEY)
+
+    def noted(self) -> str | None:
+        """Return the id of the job that was started last, if no try has used it."""
+        return None if self._store is None else self._store.get(self._KEY)
+
+
 @dataclass(frozen=True)
 class _Taken:
     """
     The job that has an id which a start wanted.
 
     :param description: what the service says of it.
+    :param refusal: what it said of the start.
     :param certainly_ours: whether an earlier sending of the same request may have made it.
     """
 
     description: Mapping[str, Any]
+    refusal: NeptuneMLServiceError
     certainly_ours: bool
 
     def is_ours(self, by_name: bool) -> bool:

@@ -27,7 +27,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect
-from tests.contexts import context
+from tests.contexts import TaskStateStore, context
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 
@@ -220,6 +220,44 @@ def test_own_id_can_not_be_used_again(simulator: Simulator, status: str) -> None
 
     with pytest.raises(AirflowFailException, match=rf"'mine' exists already \({status}\)"):
         start(job_id="mine").execute(context(try_number=2))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
+def test_retry_takes_over_a_completed_job_that_no_try_has_used(
+    simulator: Simulator, arguments: dict[str, Any]
+) -> None:
+    """A job that completed while its task was dead is used by the retry, where the state store proves it."""
+    store, arguments = TaskStateStore(), {**arguments, "wait_for_completion": True}
+    with pytest.raises(NeptuneMLTimeoutError):
+        start(timeout=0, cancel_on_timeout=False, **arguments).execute(context(task_state_store=store))
+    [job_id] = statuses(simulator)
+    simulator.finish("modeltraining", job_id)
+
+    retry = context(task_state_store=store, try_number=2)
+
+    assert start(**arguments).execute(retry) == job_id
+    assert retry["ti"].xcoms["description"]["status"] == "Completed"
+    assert len(simulator.calls(START)) == 1
+
+
+@pytest.mark.parametrize("wait_for_completion", [True, False])
+def test_completed_job_that_a_try_has_used(simulator: Simulator, wait_for_completion: bool) -> None:
+    """A job that an earlier try ended well with is not taken over, though it is in the tries to look at."""
+    store = TaskStateStore()
+    with when_answered(simulator, START, lambda: simulator.advance(100_000)):
+        first = start(wait_for_completion=wait_for_completion).execute(context(task_state_store=store))
+    simulator.advance(100_000)
+
+    assert start().execute(context(task_state_store=store, try_number=2)) != first
+
+
+def test_dag_run_that_was_made_again_has_nothing_unused(simulator: Simulator) -> None:
+    """The note of the own start doesn't make a completed job of a deleted Dag run look unused."""
+    first = start().execute(context())
+    assert first is not None
+    simulator.set_status("modeltraining", first, "Completed")
+
+    assert start().execute(context(task_state_store=TaskStateStore())) != first
 
 
 def test_clear_after_success_starts_another(simulator: Simulator) -> None:
@@ -592,7 +630,11 @@ def test_cancel_times_out(simulator: Simulator) -> None:
         ({"job_id": "a_b"}, "job_id='a_b' must be"),
         ({"job_id": "a:b"}, "job_id='a:b' must be"),
         ({"data_processing_job_id": "a_b"}, "data_processing_job_id='a_b' must be 1-48"),
-        ({"previous_model_training_job_id": ""}, "previous_model_training_job_id='' must be"),
+        ({"previous_model_training_job_id": "a_b"}, "previous_model_training_job_id='a_b' must be"),
+        (
+            {"volume_encryption_kms_key": ""},
+            "volume_encryption_kms_key='' must be the id or ARN of a KMS key",
+        ),
         (
             {"train_model_s3_location": "/tmp/x"},
             "train_model_s3_location='/tmp/x' must be an S3 location: s3://",
