@@ -7,7 +7,6 @@ import inspect
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import (
@@ -36,6 +35,8 @@ from airflow_provider_neptune_ml.polling import (
     Goal,
     Watch,
 )
+from airflow_provider_neptune_ml.triggers.threads import in_thread
+from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL, ended_by_user
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
-# answers slowly must not fill the triggerer with threads.
-_POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="neptune-ml")
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
 _FIRST_POLL_SECONDS = 5.0
@@ -59,8 +57,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
     Wait for a job or endpoint.
 
     Deadlines are points in time, so a restarted triggerer takes a wait up where it was. Only a user's kill
-    (Airflow 3.3 or newer) and a passed deadline stop the job: a restart, a redistribution or a deploy never
-    does.
+    and a passed deadline stop the job: a restart, a redistribution or a deploy never does.
 
     The trigger fires one event, a dict with ``status``: ``success``, ``failed`` (the job ended otherwise),
     ``timeout``, ``error``, or ``unresolved`` (a templated id could not be rendered here).
@@ -166,9 +163,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLError as error:
             yield self._failure("error", str(error))
         except asyncio.CancelledError:
-            # Airflow's own time-out came first.
-            if self.cancel_on_timeout and watch.deadline is not None and time.time() >= watch.deadline:
-                self.log.warning("%s", await self._stop())
+            if watch.deadline is not None and time.time() >= watch.deadline:
+                # Airflow's own time-out came first.
+                if self.cancel_on_timeout:
+                    self.log.warning("%s", await self._stop())
+            elif self.cancel_on_kill and not AIRFLOW_CALLS_ON_KILL and await self._was_ended_by_user():
+                await self.on_kill()
             raise
         else:
             if self.end_from_trigger:
@@ -177,13 +177,22 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 yield self._event("success", description=dict(description))
 
     async def on_kill(self) -> None:
-        """Ask the job to stop: called by Airflow 3.3 and newer when a user ends the deferred task."""
+        """Ask the job to stop: called when a user ends the deferred task, by Airflow 3.3 and newer itself."""
         if self.cancel_on_kill:
             kind = find_kind(self.kind)
             outcome = await self._in_thread(
                 lambda: self._hook().stop_now(kind, self.resource_id, seconds=_KILL_SECONDS)
             )
             self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
+
+    async def _was_ended_by_user(self) -> bool:
+        try:
+            return await self._in_thread(lambda: ended_by_user(self.task_instance, self.trigger_id))
+        except Exception as error:  # whatever Airflow's database or API raises as it goes away
+            self.log.warning(
+                "%r goes on: whether a user ended its task is not known: %s", self.resource_id, error
+            )
+            return False
 
     def _watch(self) -> Watch:
         kind = find_kind(self.kind)
@@ -227,7 +236,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         return shared_hook(self.hook_parameters)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(_POOL, call)
+        return await in_thread(call)
 
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
