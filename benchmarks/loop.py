@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -62,12 +63,12 @@ class PollLoop(asyncio.SelectorEventLoop):
             self.run_until_complete(self.shutdown_asyncgens())
             self.close()
 
-    def release(self) -> None:
-        """Let all waits that are held poll again at once."""
+    def release(self, within: float) -> None:
+        """Let all waits that are held poll again, each at some moment within that many seconds."""
         held, self._held = self._held, []
         for handle, callback, args in held:
             handle.cancel()
-            self.call_soon(callback, *args)
+            self.call_later(random.uniform(0, within), callback, *args)  # noqa: S311
 
     async def until_polls(self, count: int) -> None:
         """Return when there were that many polls in all."""

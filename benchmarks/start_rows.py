@@ -18,9 +18,10 @@ what Airflow's triggerer keeps for it, which is the same for both.
 """
 _HOW_TAKE_UP = """
 All waits start at once, poll once and are held by the event loop, which takes a timer of the poll
-interval for the end of a poll; then they are let go together, five times, for one more poll each. The
-figure is the CPU time of the first round less the median of the later ones, which are as crowded and
-differ in nothing but the taking up. Imports excluded for both; clients included.
+interval for the end of a poll; then they are let go, five times, for one more poll each within 5 s, as
+our side spreads the first ones. The figure is the CPU time of the first round less the median of the
+later ones, which differ in nothing but the taking up. Imports, and the garbage collection that they make
+due, excluded for both; clients included.
 """
 _HOW_LAG = """
 How much later than after 5 ms a coroutine wakes up that sleeps for 5 ms, from the start of the first
