@@ -6,8 +6,8 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import (
     BaseTrigger,
@@ -35,15 +35,11 @@ from airflow_provider_neptune_ml.polling import (
     Goal,
     Watch,
 )
-from airflow_provider_neptune_ml.triggers.threads import in_thread
+from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL, ended_by_user
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-
-T = TypeVar("T")
 
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
@@ -70,6 +66,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
     :param started_at: When the wait began, in seconds since the epoch (default: now).
     :param deadline: When it ends at the latest, in seconds since the epoch (default: shortly before Airflow's
         own time-out of the deferred task, if it has one).
+    :param airflow_timeout: Airflow's own time-out in seconds (default: none). Of a task that begins here, it
+        tells a restarted triggerer when that was.
     :param poll_interval: Time in seconds between two polls (default: 60).
     :param unreachable_timeout: Time in seconds of nothing but trouble after which the wait fails (default:
         600).
@@ -94,6 +92,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         target_statuses: list[str] | None = None,
         started_at: float | None = None,
         deadline: float | None = None,
+        airflow_timeout: float | None = None,
         poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS,
         unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
         not_found_grace: float = 0.0,
@@ -111,6 +110,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.target_statuses = target_statuses
         self.started_at = started_at
         self.deadline = deadline
+        self.airflow_timeout = airflow_timeout
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
         self.not_found_grace = not_found_grace
@@ -180,14 +180,15 @@ class NeptuneMLJobTrigger(BaseTrigger):
         """Ask the job to stop: called when a user ends the deferred task, by Airflow 3.3 and newer itself."""
         if self.cancel_on_kill:
             kind = find_kind(self.kind)
-            outcome = await self._in_thread(
-                lambda: self._hook().stop_now(kind, self.resource_id, seconds=_KILL_SECONDS)
+            outcome = await with_hook(
+                self.hook_parameters,
+                lambda hook: hook.stop_now(kind, self.resource_id, seconds=_KILL_SECONDS),
             )
             self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
 
     async def _was_ended_by_user(self) -> bool:
         try:
-            return await self._in_thread(lambda: ended_by_user(self.task_instance, self.trigger_id))
+            return await in_thread(lambda: ended_by_user(self.task_instance, self.trigger_id))
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
             self.log.warning(
                 "%r goes on: whether a user ended its task is not known: %s", self.resource_id, error
@@ -196,15 +197,18 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     def _watch(self) -> Watch:
         kind = find_kind(self.kind)
-        deadline = self.deadline
+        started_at, deadline = self.started_at, self.deadline
         if self.timeout_after is not None:
-            airflows = self.timeout_after.timestamp() - AIRFLOW_TIMEOUT_MARGIN_SECONDS
-            deadline = airflows if deadline is None else min(deadline, airflows)
+            airflows = self.timeout_after.timestamp()
+            latest = airflows - AIRFLOW_TIMEOUT_MARGIN_SECONDS
+            deadline = latest if deadline is None else min(deadline, latest)
+            if started_at is None and self.airflow_timeout is not None:
+                started_at = airflows - self.airflow_timeout
         return Watch(
             kind,
             self.resource_id,
             Goal.ended(kind) if self.until_ended else Goal.completed(kind, self.target_statuses),
-            started_at=time.time() if self.started_at is None else self.started_at,
+            started_at=time.time() if started_at is None else started_at,
             deadline=deadline,
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,
@@ -213,14 +217,14 @@ class NeptuneMLJobTrigger(BaseTrigger):
         )
 
     async def _describe(self) -> Description:
-        return await self._in_thread(lambda: self._hook().describe(self.kind, self.resource_id))
+        return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
 
     async def _stop(self) -> str:
         """Ask a job whose time is over to stop, and put what came of it into words."""
         patience = Patience(f"Stopping {self.resource_id!r}", self.unreachable_timeout, self.log)
         try:
             taken = await patiently_async(
-                lambda: self._in_thread(lambda: self._hook().stop(self.kind, self.resource_id)),
+                lambda: with_hook(self.hook_parameters, lambda hook: hook.stop(self.kind, self.resource_id)),
                 patience,
                 sleep=asyncio.sleep,
                 now=time.time,
@@ -228,15 +232,6 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLError as error:
             return f"It could not be asked to stop: {error}"
         return "It was asked to stop." if taken else "It has ended by now."
-
-    def _hook(self) -> NeptuneMLHook:
-        # Imported and built in a thread: boto3 takes its time.
-        from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
-
-        return shared_hook(self.hook_parameters)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await in_thread(call)
 
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})

@@ -1,0 +1,45 @@
+"""The way from the triggerer's event loop to the service: a few threads, and the hook that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+
+T = TypeVar("T")
+
+# A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
+# answers slowly must not fill the triggerer with threads.
+_POOL = ThreadPoolExecutor(max_workers=8, thread_name_prefix="neptune-ml")
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """
+    Return what a call returns, without blocking the event loop.
+
+    By way of asgiref: on Airflow before 3.3, a thread that looks up a connection finds the triggerer's event
+    loop through it. From a thread of our own, the look-up would break the triggerer's line to its supervisor.
+    """
+    return await sync_to_async(call, thread_sensitive=False, executor=_POOL)()
+
+
+async def with_hook(parameters: Mapping[str, Any], call: Callable[[NeptuneMLHook], T]) -> T:
+    """
+    Return what a call of the shared hook returns, without blocking the event loop.
+
+    :param parameters: The arguments of the hook.
+    :param call: What to do with it, in a thread.
+    """
+
+    def run() -> T:
+        # Imported and built here too: boto3 takes its time.
+        from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
+
+        return call(shared_hook(parameters))
+
+    return await in_thread(run)
