@@ -37,6 +37,8 @@ from airflow_provider_neptune_ml.validation import is_set, validate, validate_al
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+
 T = TypeVar("T")
 
 IS_AIRFLOW_2 = get_base_airflow_version_tuple() < (3,)
@@ -116,23 +118,23 @@ class NeptuneMLOperator(NeptuneMLTask):
         return self._finish(context, resource_id, description)
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
+        self.defer(trigger=self._trigger(context, resource_id, started_at), method_name="execute_complete")
+
+    def _trigger(self, context: Context, resource_id: str, started_at: float) -> NeptuneMLJobTrigger:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
-        self.defer(
-            trigger=NeptuneMLJobTrigger(
-                kind=self.kind.name,
-                resource_id=resource_id,
-                until_ended=self.until_ended,
-                started_at=started_at,
-                deadline=min(started_at + self.timeout, execution_deadline(self, context)),
-                poll_interval=self.poll_interval,
-                unreachable_timeout=self.unreachable_timeout,
-                not_found_grace=self.not_found_grace,
-                cancel_on_kill=self.cancel_on_kill,
-                cancel_on_timeout=self.cancel_on_timeout,
-                hook_parameters=self.hook_parameters,
-            ),
-            method_name="execute_complete",
+        return NeptuneMLJobTrigger(
+            kind=self.kind.name,
+            resource_id=resource_id,
+            until_ended=self.until_ended,
+            started_at=started_at,
+            deadline=min(started_at + self.timeout, execution_deadline(self, context)),
+            poll_interval=self.poll_interval,
+            unreachable_timeout=self.unreachable_timeout,
+            not_found_grace=self.not_found_grace,
+            cancel_on_kill=self.cancel_on_kill,
+            cancel_on_timeout=self.cancel_on_timeout,
+            hook_parameters=self.hook_parameters,
         )
 
     def _describe(self, resource_id: str) -> dict[str, Any]:
@@ -222,8 +224,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def execute(self, context: Context) -> str | None:
         """Start the job, or find the one that an earlier try started, and wait for it."""
         self.validate_arguments()
-        # Before anything is started: what a kill needs must not be looked up in the middle of one.
+        # Before anything is started: what a kill or the wait needs must not turn out to be missing after it.
         self._patiently(lambda: self.hook.urgent_conn, "The client")
+        if self.deferrable:
+            self._trigger(context, "", 0.0)
         self._unused_id = _Unused(context).noted()
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()

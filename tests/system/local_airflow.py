@@ -38,14 +38,23 @@ class LocalAirflow:
     :param home: A folder of its own: configuration, database and all logs.
     :param dags: The folder with the Dag files.
     :param env: Further environment variables, such as `AIRFLOW_CONN_...`.
+    :param busy: Whether much happens at once: the tasks of Airflow 3 get an API server of their own. A server
+        writes its audit log in its event loop. With SQLite, that waits for the lock of another request, which
+        waits for the event loop: nothing moves for half a minute.
     """
 
     def __init__(
-        self, home: Path, *, dags: Path = EXAMPLE_DAGS, env: Mapping[str, str] | None = None
+        self,
+        home: Path,
+        *,
+        dags: Path = EXAMPLE_DAGS,
+        env: Mapping[str, str] | None = None,
+        busy: bool = False,
     ) -> None:
         self.home = home
         self.url, self.env = _configure(home, dags)
         self.env.update(env or {})
+        self._execution_api_port = _free_ports(1)[0] if busy and AIRFLOW == 3 else None
         self.api = RestApi(self.url, version=AIRFLOW)
         self.processes: dict[str, OwnedProcess] = {}
         self._cleanup = ExitStack()
@@ -74,6 +83,8 @@ class LocalAirflow:
         self._cleanup.callback(guardian.close)
         self._migrate(guardian)
         self.processes = {name: self._process(name, guardian=guardian) for name in COMPONENTS[AIRFLOW]}
+        if self._execution_api_port:
+            self.processes["execution-api"] = self._execution_api(self._execution_api_port, guardian)
         self._cleanup.callback(stop, list(self.processes.values()))
         # First the scheduler: its workers still report to the server when they end.
         self._cleanup.callback(stop, [self.processes["scheduler"]])
@@ -81,9 +92,16 @@ class LocalAirflow:
             process.start()
         self.wait_until_healthy()
 
-    def _process(self, name: str, *arguments: str, guardian: Guardian) -> OwnedProcess:
+    def _execution_api(self, port: int, guardian: Guardian) -> OwnedProcess:
+        url = f"http://127.0.0.1:{port}/execution/"
+        self.env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = url
+        arguments = ("--apps", "execution", "--port", str(port))
+        return self._process("api-server", *arguments, guardian=guardian, log="execution-api")
+
+    def _process(self, name: str, *arguments: str, guardian: Guardian, log: str = "") -> OwnedProcess:
         command = [sys.executable, "-m", "airflow", name, *arguments]
-        return OwnedProcess(name, command, env=self.env, log=self.home / f"{name}.log", guardian=guardian)
+        log_file = self.home / f"{log or name}.log"
+        return OwnedProcess(log or name, command, env=self.env, log=log_file, guardian=guardian)
 
     def _migrate(self, guardian: Guardian) -> None:
         migrate = self._process("db", "migrate", guardian=guardian)
@@ -133,7 +151,12 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
             "simple_auth_manager_all_admins": True,
             "execution_api_server_url": f"{url}/execution/",
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home / DATABASE}?timeout=30"},
+        "database": {
+            "sql_alchemy_conn": f"sqlite:///{home / DATABASE}?timeout=30",
+            # On SQLite, Airflow 3's server takes a second connection to write: with the default 15, as many
+            # requests at once wait for each other.
+            "sql_alchemy_pool_size": 100,
+        },
         "logging": {
             "base_log_folder": home / "logs",
             "worker_log_server_port": worker_logs,
