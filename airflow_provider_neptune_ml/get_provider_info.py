@@ -22,11 +22,23 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         **{
-            role: [{"integration-name": _INTEGRATION, "python-modules": [f"{_PACKAGE}.{role}.neptune_ml"]}]
-            for role in ("hooks", "operators", "sensors", "triggers")
+            role: [{"integration-name": _INTEGRATION, "python-modules": modules}]
+            for role, modules in _modules().items()
+        },
+        # Airflow 2 reads the one, Airflow 3 the other.
+        **{
+            key: [{"schemes": ["neptune-ml"], "handler": f"{_PACKAGE}.assets.neptune_ml.sanitize_uri"}]
+            for key in ("dataset-uris", "asset-uris")
         },
         "connection-types": [connection_form()],
     }
+
+
+def _modules() -> dict[str, list[str]]:
+    roles = ("hooks", "operators", "sensors", "triggers")
+    modules = {role: [f"{_PACKAGE}.{role}.neptune_ml"] for role in roles}
+    modules["triggers"].append(f"{_PACKAGE}.triggers.events")
+    return modules
 
 
 def connection_form() -> dict[str, Any]:

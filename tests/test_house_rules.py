@@ -16,6 +16,7 @@ from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.operators import neptune_ml as operators
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
+from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
 
@@ -47,7 +48,9 @@ def test_arguments_are_keywords(leaf: type[NeptuneMLTask]) -> None:
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, name
 
 
-@pytest.mark.parametrize("cls", [*LEAVES, NeptuneMLJobTrigger], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls", [*LEAVES, NeptuneMLJobTrigger, NeptuneMLJobEventTrigger], ids=lambda cls: cls.__name__
+)
 def test_arguments_are_documented(cls: type) -> None:
     """Every argument is in the docstring of its class or of the one above that takes it, and no other is."""
     docs = "".join(

@@ -1,0 +1,310 @@
+"""The event trigger: jobs that somebody else started, watched for a Dag that is scheduled by an asset."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import re
+import time
+from collections.abc import AsyncIterator
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLNotFoundError,
+)
+from airflow_provider_neptune_ml.kinds import ID_RULE, KINDS, find_kind, is_valid_id
+from airflow_provider_neptune_ml.patience import Patience, format_duration, jittered
+from airflow_provider_neptune_ml.polling import (
+    DEFAULT_POLL_INTERVAL_SECONDS,
+    HEARTBEAT_SECONDS,
+    Description,
+    Goal,
+    Watch,
+    validated_targets,
+)
+from airflow_provider_neptune_ml.triggers.threads import with_hook
+from airflow_provider_neptune_ml.validation import validate, validate_seconds
+
+HAS_WATCHERS = get_base_airflow_version_tuple() >= (3,)
+if TYPE_CHECKING or HAS_WATCHERS:
+    from airflow.triggers.base import BaseEventTrigger
+else:
+    from airflow.triggers.base import BaseTrigger as BaseEventTrigger
+
+# All that the service lists at once; it has no next page.
+_MOST_LISTED = 1024
+# More than can be listed; with the longest ids, still below the 64 KB that Airflow means a value to have.
+_MOST_REMEMBERED = 1200
+# The triggerer hands events on once a second. What is remembered only later may fire twice if the triggerer
+# dies in between; what is remembered earlier might never fire: a gate that stays shut is worse.
+_HANDED_ON_SECONDS = 5.0
+
+
+class NeptuneMLJobEventTrigger(BaseEventTrigger):
+    """
+    Watch jobs that somebody else starts, and fire an event for each that ends well.
+
+    For an :class:`~airflow.sdk.AssetWatcher`, so that the end of a job updates an asset and a Dag that is
+    scheduled by the asset runs. Needs Airflow 3.0 or newer. To wait for a job in a task, take a sensor.
+
+    Each job fires once. Jobs that had ended before the watch began don't fire. What fired is remembered with
+    the asset on Airflow 3.3 or newer, so that nothing that ends while no triggerer runs is missed; on an
+    older one each start of the trigger begins a new watch.
+
+    The payload of an event is a dict with ``kind``, ``id``, ``status`` and ``description``, the reply of Get.
+
+    The watch ends with its Dag: trouble is waited out, and what the service refuses is logged as an error and
+    asked for again.
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-reference.html
+        - https://airflow.apache.org/docs/apache-airflow/stable/authoring-and-scheduling/event-scheduling.html
+
+    :param job_id: The id of a job, or a pattern in which ``*`` stands for any characters and ``?`` for one,
+        such as ``nightly-*``. A pattern is looked up in the list of jobs, of which the service gives 1024.
+    :param kind: The kind of job: ``dataprocessing``, ``modeltraining`` (default) or ``modeltransform``.
+    :param target_statuses: Terminal statuses that fire (default: ``Completed`` alone).
+    :param poll_interval: Time in seconds between two looks (default: 60).
+    :param neptune_ml_conn_id: The connection with the cluster endpoint (default: ``neptune_ml_default``).
+    :param aws_conn_id: The connection with the AWS credentials (default: ``aws_default``); None: boto3's own
+        credential chain.
+    :param region_name: AWS region (default: from the connections or the host name).
+    :param verify: Whether to verify the TLS certificate, or the path of a CA bundle (default: as the AWS
+        connection says, else True).
+    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config` (default: none).
+    :raises ValueError: names the argument, the value and the rule.
+    :raises RuntimeError: on Airflow 2, which has no watchers.
+    """
+
+    def __init__(
+        self,
+        *,
+        job_id: str,
+        kind: str = "modeltraining",
+        target_statuses: list[str] | None = None,
+        poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS,
+        neptune_ml_conn_id: str = "neptune_ml_default",
+        aws_conn_id: str | None = "aws_default",
+        region_name: str | None = None,
+        verify: bool | str | None = None,
+        botocore_config: dict[str, Any] | None = None,
+    ) -> None:
+        if not HAS_WATCHERS:
+            raise RuntimeError(
+                "NeptuneMLJobEventTrigger needs Airflow 3.0 or newer, the first with asset watchers."
+                " A sensor waits for a job on every Airflow."
+            )
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.job_id = job_id
+        self.kind = kind
+        self.target_statuses = target_statuses
+        self.poll_interval = poll_interval
+        self.neptune_ml_conn_id = neptune_ml_conn_id
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+        self.verify = verify
+        self.botocore_config = botocore_config
+        self._validate()
+
+        self._row = find_kind(kind)
+        self._is_pattern = not is_valid_id(job_id)
+        self._name = f"Watch of {self._row.title}s {job_id!r}"
+        # None until the watch has begun.
+        self._ended: set[str] | None = None
+        self._going: dict[str, Watch] = {}
+        self._stored: Any = None
+        self._streak: Patience | None = None
+        self._refused_at = -math.inf
+        self._has_warned = False
+
+    def _validate(self) -> None:
+        jobs = [name for name, row in KINDS.items() if row.statuses.stopped is not None]
+        if self.kind not in jobs:
+            raise ValueError(f"kind={self.kind!r} must be a kind of job: {', '.join(jobs)}")
+        # Not a template: there is nothing that could render it.
+        if not isinstance(self.job_id, str) or not is_valid_id(re.sub(r"[*?]", "x", self.job_id)):
+            raise ValueError(f"job_id={self.job_id!r} must be {ID_RULE}, or a pattern of these with * and ?")
+        if self.target_statuses is not None:
+            self.target_statuses = validated_targets(find_kind(self.kind), self.target_statuses)
+        if not validate_seconds("poll_interval", self.poll_interval):
+            raise ValueError(f"poll_interval={self.poll_interval!r} must be more than 0 seconds")
+        validate({"botocore_config": self.botocore_config})
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the path of the class and its arguments, all plain JSON."""
+        return f"{type(self).__module__}.{type(self).__qualname__}", {
+            field: getattr(self, field) for field in _FIELDS
+        }
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look again and again, until Airflow has no use for the events any more."""
+        # Airflow starts a trigger that raised again at once, and for ever: nothing may end this loop.
+        while True:
+            try:
+                async for event in self._look():
+                    yield event
+            except Exception as error:  # Airflow's look-ups raise whatever their backends do
+                self._bear(error)
+            else:
+                self._end_trouble()
+            await asyncio.sleep(self._streak.pause() if self._streak else jittered(self.poll_interval))
+
+    async def _look(self) -> AsyncIterator[TriggerEvent]:
+        """Look once at every job that has not ended, as far as is known."""
+        if self._ended is None:
+            memory = await self._recall()
+            self._ended = await self._begin() if memory is None else memory
+        has_fired, refusal = False, None
+        listed = await self._list()
+        for job_id in dict.fromkeys((*self._going, *listed)):
+            if job_id in self._ended:
+                continue
+            watch = self._going.setdefault(job_id, self._watch(job_id))
+            try:
+                description = await watch.poll_async(partial(self._describe, job_id), time.time)
+            except NeptuneMLFailedError as error:
+                self.log.info("%s", error)
+                self._note_end(job_id)
+            except NeptuneMLNotFoundError:
+                # Not yet there, or deleted. If it is listed, it is looked at again.
+                del self._going[job_id]
+            except NeptuneMLError as error:
+                refusal = error
+            else:
+                if description is not None:
+                    self._note_end(job_id)
+                    has_fired = True
+                    yield self._event(job_id, description)
+        if has_fired:
+            await asyncio.sleep(min(self.poll_interval, _HANDED_ON_SECONDS))
+        await self._remember(listed)
+        if refusal:
+            raise refusal
+
+    async def _begin(self) -> set[str]:
+        """Return the jobs that have ended before the watch begins."""
+        ended: set[str] = set()
+        for job_id in await self._list():
+            try:
+                description = await self._describe(job_id)
+            except NeptuneMLNotFoundError:
+                continue
+            if self._row.is_over(description):
+                ended.add(job_id)
+        self.log.info("%s begins: %d have ended before, and don't count", self._name, len(ended))
+        return ended
+
+    async def _list(self) -> list[str]:
+        """Return the ids that may be meant. One that is missing may still exist."""
+        if not self._is_pattern:
+            return [self.job_id]
+        ids = await with_hook(self._hook_parameters, lambda hook: hook.list_ids(self.kind, _MOST_LISTED))
+        if len(ids) >= _MOST_LISTED and not self._has_warned:
+            self._has_warned = True
+            self.log.warning("%s: the service lists %d jobs at most, and may hide more", self._name, len(ids))
+        return [job_id for job_id in ids if fnmatchcase(job_id, self.job_id)]
+
+    async def _describe(self, job_id: str) -> Description:
+        return await with_hook(self._hook_parameters, lambda hook: hook.describe(self.kind, job_id))
+
+    def _watch(self, job_id: str) -> Watch:
+        return Watch(
+            self._row,
+            job_id,
+            Goal.completed(self._row, self.target_statuses),
+            started_at=time.time(),
+            unreachable_timeout=math.inf,
+            log=self.log,
+        )
+
+    def _note_end(self, job_id: str) -> None:
+        assert self._ended is not None  # noqa: S101
+        del self._going[job_id]
+        self._ended.add(job_id)
+
+    def _event(self, job_id: str, description: Description) -> TriggerEvent:
+        return TriggerEvent(
+            {
+                "kind": self.kind,
+                "id": job_id,
+                "status": description.get("status"),
+                "description": dict(description),
+            }
+        )
+
+    @property
+    def _hook_parameters(self) -> dict[str, Any]:
+        return {
+            "neptune_ml_conn_id": self.neptune_ml_conn_id,
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.region_name,
+            "verify": self.verify,
+            "config": self.botocore_config,
+        }
+
+    # Remembering
+
+    @property
+    def _key(self) -> str:
+        # What the watch is for. A new poll interval or credential is no new watch.
+        return f"{self.neptune_ml_conn_id}:{self.kind}:{self.job_id}"
+
+    async def _recall(self) -> set[str] | None:
+        """Take up the watch that another triggerer left: return what had ended; None if there was none."""
+        store = getattr(self, "asset_state_store", None)
+        if store is None:
+            return None
+        try:
+            memory = await store.aget(self._key)
+        except ValueError as error:
+            self.log.warning("%s can't remember what it fired, only run: %s", self._name, error)
+            self.asset_state_store = None
+            return None
+        if memory is None:
+            return None
+        self._going = {job_id: self._watch(job_id) for job_id in memory["going"]}
+        self.log.info("%s goes on, with %d running", self._name, len(self._going))
+        return set(memory["ended"])
+
+    async def _remember(self, listed: list[str]) -> None:
+        """Store what a later run of this trigger must know, if it has changed."""
+        assert self._ended is not None  # noqa: S101
+        if len(self._ended) > _MOST_REMEMBERED:
+            # Those that are listed would fire again.
+            needed = self._ended.intersection(listed)
+            self._ended = {*needed, *sorted(self._ended - needed)[: _MOST_REMEMBERED - len(needed)]}
+        memory = {"ended": sorted(self._ended), "going": sorted(self._going)}
+        store = getattr(self, "asset_state_store", None)
+        if store is not None and memory != self._stored:
+            await store.aset(self._key, memory)
+            self._stored = memory
+
+    # Trouble
+
+    def _bear(self, error: Exception) -> None:
+        """Log what went wrong: trouble once per streak, a refusal every ten minutes."""
+        if isinstance(error, NeptuneMLError) and error.transient:
+            self._streak = self._streak or Patience(self._name, math.inf, self.log)
+            self._streak.bear(error, time.time())
+        elif time.time() >= self._refused_at + HEARTBEAT_SECONDS:
+            self._refused_at = time.time()
+            again = format_duration(self.poll_interval)
+            unforeseen = not isinstance(error, NeptuneMLError)
+            self.log.error("%s: %s Asked again every %s.", self._name, error, again, exc_info=unforeseen)
+
+    def _end_trouble(self) -> None:
+        if self._streak:
+            self._streak.end(time.time())
+            self._streak = None
+        self._refused_at = -math.inf
+
+
+_FIELDS = tuple(inspect.signature(NeptuneMLJobEventTrigger).parameters)

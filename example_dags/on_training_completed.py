@@ -1,0 +1,37 @@
+"""Run when a training job that somebody else started has completed. Needs Airflow 3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS, NeptuneMLJobEventTrigger
+
+# On Airflow 2, which has no asset watchers, this file has no Dag.
+if HAS_WATCHERS:
+    # [START on_training_completed]
+    from airflow.sdk import DAG, Asset, AssetWatcher, task
+
+    nightly_trainings = Asset(
+        "neptune-ml://mycluster/modeltraining/nightly-*",
+        watchers=[
+            AssetWatcher(
+                name="nightly-trainings",
+                trigger=NeptuneMLJobEventTrigger(job_id="nightly-*", poll_interval=10),
+            )
+        ],
+    )
+
+    with DAG("on_training_completed", schedule=nightly_trainings, tags=["neptune-ml"]) as dag:
+
+        @task
+        def completed(triggering_asset_events: Any = None) -> list[dict[str, Any]]:
+            """Return the jobs that started this run: more than one if they ended within moments."""
+            return [event.extra["payload"] for event in triggering_asset_events[nightly_trainings]]
+
+        @task
+        def use_model(job: dict[str, Any]) -> str:
+            """Run once per job."""
+            return f"{job['id']}: {job['description']['processingJob']['outputLocation']}"
+
+        use_model.expand(job=completed())
+    # [END on_training_completed]

@@ -1,0 +1,76 @@
+"""A Dag that is scheduled by an asset whose watcher sees trainings complete, on a real Airflow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS
+from tests.system.local_airflow import EXAMPLE_DAGS, LocalAirflow
+from tests.system.rest_api import DagRun, until
+
+DAG = "on_training_completed"
+GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"
+
+pytestmark = pytest.mark.skipif(not HAS_WATCHERS, reason="Airflow 2 has no asset watchers")
+
+
+@pytest.fixture
+def cluster() -> Iterator[Simulator]:
+    """A simulated cluster with a training that has completed, and others that go on until they are ended."""
+    with Simulator(clock="manual") as simulator:
+        simulator.seed("modeltraining", "nightly-0", status="Completed")
+        for job_id in ("nightly-1", "nightly-2", "weekly-1"):
+            simulator.seed("modeltraining", job_id, status="InProgress")
+        yield simulator
+
+
+@pytest.fixture
+def airflow(cluster: Simulator, tmp_path: Path) -> Iterator[LocalAirflow]:
+    """A real Airflow with the example Dags."""
+    connection = {"AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection)}
+    with LocalAirflow(tmp_path / "airflow", dags=EXAMPLE_DAGS, env=connection) as started:
+        yield started
+
+
+def runs(airflow: LocalAirflow) -> list[DagRun]:
+    """Return the runs of the Dag, in order."""
+    found = airflow.api.call("GET", f"/dags/{DAG}/dagRuns?order_by=run_after")["dag_runs"]
+    return [DagRun(airflow.api, DAG, run["dag_run_id"]) for run in found]
+
+
+def ended(airflow: LocalAirflow) -> list[str]:
+    """Return the jobs that the watch remembers as ended, on Airflow 3.3 or newer."""
+    [asset] = airflow.api.call("GET", "/assets?name_pattern=nightly")["assets"]
+    store = airflow.api.call("GET", f"/assets/{asset['id']}/state-store")["asset_state_store"]
+    return [job_id for entry in store for job_id in entry["value"]["ended"]]
+
+
+def used(run: DagRun) -> list[str]:
+    """Return the jobs that a run was for, once it has ended well."""
+    assert run.wait(within=120) == "success"
+    # The API has it as text, in Python's or in JSON's quotes.
+    return sorted(set(re.findall(r"(?:nightly|weekly)-\d", str(run.xcom("completed")))))
+
+
+def test_one_run_per_job(cluster: Simulator, airflow: LocalAirflow) -> None:
+    """Each training that completes runs the Dag once, while the triggerer was dead too, and never again."""
+    until(lambda: len(cluster.calls(GET)) > 3, within=120, what="the watch to begin")
+    cluster.finish("modeltraining", "weekly-1")
+    cluster.finish("modeltraining", "nightly-1")
+    until(lambda: "nightly-1" in ended(airflow), within=120, what="nightly-1 to be remembered")
+
+    airflow.processes["triggerer"].kill()
+    cluster.finish("modeltraining", "nightly-2")
+    airflow.processes["triggerer"].start()
+    until(lambda: "nightly-2" in ended(airflow), within=120, what="the new triggerer to see nightly-2")
+    listed = len(cluster.calls(LIST))
+    until(lambda: len(cluster.calls(LIST)) > listed, within=120, what="one more look")
+    until(lambda: len(runs(airflow)) > 1, within=120, what="the second run")
+
+    assert [used(run) for run in runs(airflow)] == [["nightly-1"], ["nightly-2"]]
