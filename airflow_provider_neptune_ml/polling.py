@@ -234,8 +234,9 @@ class Watch:
 
     def _bear(self, error: NeptuneMLError, now: float) -> None:
         """Take trouble that may pass, with a word per streak; raise what can't pass or lasts too long."""
-        forgiven = isinstance(error, NeptuneMLNotFoundError) and now < self.started_at + self.not_found_grace
-        if not (error.transient or forgiven):
+        # No grace is none, even where the clock that told the start is ahead of this machine's.
+        forgiven = self.not_found_grace > max(0.0, now - self.started_at)
+        if not (error.transient or (forgiven and isinstance(error, NeptuneMLNotFoundError))):
             raise error
         self._streak = self._streak or Patience(self._named(), self.unreachable_timeout, self.log)
         self._streak.bear(error, now)

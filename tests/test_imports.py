@@ -25,7 +25,16 @@ def modules_after(code: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["operators.neptune_ml", "sensors.neptune_ml", "triggers.neptune_ml", "exceptions", "kinds"]
+    "module",
+    [
+        "operators.neptune_ml",
+        "sensors.neptune_ml",
+        "triggers.neptune_ml",
+        "triggers.events",
+        "pipeline",
+        "exceptions",
+        "kinds",
+    ],
 )
 def test_dag_files_do_not_import_boto3(module: str) -> None:
     """Operators, sensors and triggers leave boto3, the hook and the simulator's web server alone."""
@@ -44,6 +53,18 @@ def test_tasks_are_built_without_boto3() -> None:
     )
 
     assert "boto3" not in loaded
+
+
+def test_asset_uris_need_the_table_alone() -> None:
+    """Airflow imports what checks asset URIs in every process that makes an asset of any kind."""
+    loaded = modules_after("import airflow_provider_neptune_ml.assets.neptune_ml")
+
+    assert {name for name in loaded if name.startswith("airflow")} == {
+        "airflow_provider_neptune_ml",
+        "airflow_provider_neptune_ml.assets",
+        "airflow_provider_neptune_ml.assets.neptune_ml",
+        "airflow_provider_neptune_ml.kinds",
+    }
 
 
 def test_provider_info_needs_the_standard_library_alone() -> None:

@@ -266,13 +266,15 @@ def test_not_found_is_forgiven_after_a_start(driver: Any) -> None:
         driver(watch(not_found_grace=60), Service(NOT_FOUND))
 
 
-def test_target_statuses(driver: Any) -> None:
-    """Targets say which ends are good, without case; every other end is bad."""
-    goal = Goal.completed(MODEL_TRAINING, ["FAILED"])
+def test_no_grace_where_the_clocks_differ(driver: Any, clock: Clock) -> None:
+    """A start that lies ahead, told by another machine's clock, is no grace for "not found"."""
+    clock.time = STARTED_AT - 5
+    service = Service(NOT_FOUND)
 
-    assert driver(watch(goal=goal), Service(reply("Failed")))["status"] == "Failed"
-    with pytest.raises(NeptuneMLFailedError, match="ended as Completed"):
-        driver(watch(goal=goal), Service(reply("Completed")))
+    with pytest.raises(NeptuneMLNotFoundError):
+        driver(watch(), service)
+
+    assert service.calls == 1
 
 
 def test_wait_for_the_end_of_a_job(driver: Any) -> None:

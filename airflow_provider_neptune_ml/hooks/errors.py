@@ -108,7 +108,7 @@ def _refused(
     metadata = response.get("ResponseMetadata", {})
     code = str(response.get("Error", {}).get("Code", ""))
     http_status = int(metadata.get("HTTPStatusCode", 0))
-    # botocore leaves Error.Message empty for this service: its errors have their text in `detailedMessage`.
+    # Errors of this service have their text in `detailedMessage`; those of what stands before it may not.
     detail = str(response.get("detailedMessage") or response.get("Error", {}).get("Message") or "")
     request_id = str(response.get("requestId") or metadata.get("RequestId") or "")
     # What isn't JSON has the HTTP status for a code.
@@ -166,12 +166,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(current))
         yield current
-        parts = [
-            current.__cause__,
-            current.__context__,
-            *current.args,
-            *getattr(current, "kwargs", {}).values(),
-        ]
+        # Others than botocore's, which may be about, have other things there.
+        kwargs = getattr(current, "kwargs", None)
+        named = kwargs.values() if isinstance(kwargs, dict) else ()
+        parts = [current.__cause__, current.__context__, *current.args, *named]
         waiting.extend(part for part in parts if isinstance(part, BaseException))
 
 

@@ -1,4 +1,4 @@
-"""What we teach a boto3 client: members that it doesn't know, and replies that it should not take."""
+"""What we teach a boto3 client: members that it doesn't know, and replies that it would get wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(client: BaseClient) -> None:
     """Have our handlers called by a client."""
     client.meta.events.register("before-parameter-build.neptunedata", _take_additional_parameters)
     client.meta.events.register("before-call.neptunedata", _add_additional_parameters)
-    client.meta.events.register("before-parse.neptunedata", _refuse_other_than_json)
+    client.meta.events.register("before-parse.neptunedata", _mend_reply)
 
 
 def members_of(model: OperationModel) -> Mapping[str, Shape]:
@@ -55,10 +55,23 @@ def _add_additional_parameters(
         params["body"] = json.dumps({**json.loads(params["body"] or b"{}"), **additional}).encode()
 
 
-def _refuse_other_than_json(response_dict: dict[str, Any], **_: Any) -> None:
-    """Tell a reply that is cut off, garbled or a web page from an empty one, which botocore doesn't."""
-    if response_dict["status_code"] < 300:
-        try:
-            json.loads(response_dict["body"])
-        except ValueError as error:
-            raise ResponseParserError(f"not JSON: {error}") from error
+def _mend_reply(response_dict: dict[str, Any], **_: Any) -> None:
+    """
+    Have botocore read what it would get wrong.
+
+    What is no JSON object (a page, or what was left of a reply) it takes for an empty reply, or breaks on it:
+    on bytes that aren't text, on a list. And the text of errors that its model lacks it loses.
+    """
+    try:
+        body = json.loads(response_dict["body"].decode())
+    except ValueError:
+        body = None
+    is_error = response_dict["status_code"] >= 300
+    if isinstance(body, dict):
+        if is_error and "detailedMessage" in body:
+            response_dict["body"] = json.dumps({"message": body["detailedMessage"], **body}).encode()
+    elif is_error:
+        # The status still says what it means.
+        response_dict["body"] = b""
+    else:
+        raise ResponseParserError("not a JSON object")

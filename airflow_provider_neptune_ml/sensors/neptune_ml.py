@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -113,7 +114,13 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Take up the sensor when its trigger is done."""
         with self._telling_why_it_is_skipped():
-            return super().resume_execution(next_method, next_kwargs, context)
+            try:
+                return super().resume_execution(next_method, next_kwargs, context)
+            except AirflowException as error:
+                # Airflow 2 forgets never_fail here.
+                if self.never_fail and not isinstance(error, AirflowSkipException):
+                    raise AirflowSkipException from error
+                raise
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Return the description, or raise what poking would have raised."""
@@ -142,6 +149,14 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         except NeptuneMLFailedError as error:
             raise AirflowFailException(str(error)) from None
         return PokeReturnValue(is_done=True, xcom_value=dict(description))
+
+    def _get_next_poke_interval(
+        self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
+    ) -> float:
+        """Return the seconds until the next poke: as in the triggerer, jittered and not past the deadline."""
+        if self.exponential_backoff or self._watch is None:
+            return super()._get_next_poke_interval(started_at, run_duration, poke_count)
+        return self._watch.pause(time.time())
 
     def _new_watch(self, context: Context) -> Watch:
         started_at = self._first_poke(context)
@@ -191,11 +206,18 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         from airflow.triggers.base import StartTriggerArgs
 
         self.start_from_trigger = True
+        seconds = self.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS
+        if self.execution_timeout:
+            seconds = min(seconds, self.execution_timeout.total_seconds())
         self.start_trigger_args = StartTriggerArgs(
             trigger_cls=TRIGGER_PATH,
-            trigger_kwargs={**self._trigger_kwargs(), "resource_id": as_template(self.resource_id)},
+            trigger_kwargs={
+                **self._trigger_kwargs(),
+                "resource_id": as_template(self.resource_id),
+                "airflow_timeout": seconds,
+            },
             next_method="execute_complete",
-            timeout=timedelta(seconds=self.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS),
+            timeout=timedelta(seconds=seconds),
         )
 
     def _obstacle(self) -> str | None:
@@ -230,8 +252,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             "poll_interval": self.poke_interval,
             "unreachable_timeout": self.unreachable_timeout,
             "end_from_trigger": self._can_end_from_trigger,
-            # Only a worker can fail a task so that it is not retried.
-            "fail_from_trigger": self._can_end_from_trigger and not self.retries,
+            # Only a worker can fail a task so that it is not retried, and knows of never_fail.
+            "fail_from_trigger": self._can_end_from_trigger and not self.retries and not self.never_fail,
             "soft_fail": self.soft_fail,
             "hook_parameters": self.hook_parameters,
         }

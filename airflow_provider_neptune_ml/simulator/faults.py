@@ -58,6 +58,8 @@ class Fault:
     :param skip: how many requests that it would hit are let through first (default: 0).
     :param seconds: for ``slow`` how long the answer is held back, for ``refused`` how long nobody listens, in
         real seconds (default: 1.0).
+    :param status: another HTTP status than the kind's (default: the kind's); where there is an answer.
+    :param code: another exception name than the kind's (default: the kind's); for an error.
     :param when: ``"before"`` the service does anything, or ``"after"`` it has done what was asked, so that
         only the answer is lost (default: before).
 
@@ -72,6 +74,8 @@ class Fault:
     skip: int = 0
     seconds: float = 1.0
     when: str = "before"
+    status: int | None = None
+    code: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a rule that could never do what it says."""
@@ -85,6 +89,10 @@ class Fault:
             raise ValueError(f"operation={self.operation!r}: must be one of {', '.join(sorted(_OPERATIONS))}")
         if self.seconds < 0 or self.skip < 0 or (self.times is not None and self.times < 1):
             raise ValueError("seconds and skip must not be negative, times must be at least 1 or None")
+        if self.code is not None and self.kind not in ERRORS:
+            raise ValueError(f"code={self.code!r}: only an error has one: {', '.join(ERRORS)}")
+        if self.status is not None and self.kind in (SLOW, RESET, CUT, REFUSED):
+            raise ValueError(f"status={self.status}: kind={self.kind!r} has no answer of its own")
         if self.kind == REFUSED and (self.operation or self.resource or self.id):
             raise ValueError(
                 "kind='refused': no request arrives, so operation, resource and id can't be asked for"

@@ -55,23 +55,26 @@ class Answer:
 NOTHING_DONE = Answer(200, json.dumps({"status": "unfinished"}).encode())
 
 
-def error_answer(error: ServiceError, request_id: str) -> Answer:
-    """Return the documented error body with the HTTP status that belongs to the exception."""
+def error_answer(error: ServiceError, request_id: str, status: int | None = None) -> Answer:
+    """Return the documented error body with the HTTP status that belongs to the exception, or another."""
     body = {"requestId": request_id, "code": error.code, "detailedMessage": error.message}
-    return Answer(http_status(error.code), json.dumps(body).encode(), request_id, error.code)
+    return Answer(status or http_status(error.code), json.dumps(body).encode(), request_id, error.code)
 
 
 def spoil(fault: Fault, answer: Answer, request_id: str) -> Answer:
     """Return what a fault makes of an answer."""
+    status = fault.status or answer.status
     if fault.kind in ERRORS:
-        return error_answer(ServiceError(*ERRORS[fault.kind]), request_id)
+        code, text = ERRORS[fault.kind]
+        error = ServiceError(fault.code or code, text)
+        return error_answer(error, request_id, fault.status or http_status(code))
     if fault.kind in PROXY_REPLIES:
-        status, content_type, content = PROXY_REPLIES[fault.kind]
-        return Answer(status, content, content_type=content_type)
+        usual, content_type, content = PROXY_REPLIES[fault.kind]
+        return Answer(fault.status or usual, content, content_type=content_type)
     if fault.kind == GARBLED:
-        return replace(answer, content=answer.content[: len(answer.content) // 2] + b"{{")
+        return replace(answer, status=status, content=answer.content[: len(answer.content) // 2] + b"{{")
     if fault.kind == BINARY:
-        return replace(answer, content=b"\x89\xff\x00" + answer.content)
+        return replace(answer, status=status, content=b"\x89\xff\x00" + answer.content)
     return answer
 
 

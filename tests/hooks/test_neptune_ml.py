@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Barrier, Thread
 from typing import Any
 
 import pytest
@@ -15,18 +16,18 @@ from botocore.exceptions import ClientError
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
-    NeptuneMLFailedError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
-    NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
+from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
 from airflow_provider_neptune_ml.hooks.errors import translate
-from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
 from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.certificates import self_signed_certificate
 from tests.conftest import connect
+from tests.modes import Clock
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "dataprocessing": {
@@ -179,44 +180,6 @@ def test_roles_come_from_the_connection(
     assert get.query["neptuneIamRoleArn"] == roles["neptune_iam_role_arn"]
 
 
-# Waiting
-
-
-def test_wait_returns_the_description(hook: NeptuneMLHook, simulator: Simulator) -> None:
-    """hook.wait() polls until the job has completed and returns what it found."""
-    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
-
-    description = hook.wait("modeltraining", "mine", sleep=simulator.advance, now=simulator.now)
-
-    assert description["status"] == "Completed"
-    assert description["processingJob"]["outputLocation"].startswith("s3://")
-
-
-def test_wait_raises_what_went_wrong(hook: NeptuneMLHook, simulator: Simulator) -> None:
-    """A failed job raises one line with the kind, id, status, stage, reason and log."""
-    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
-    simulator.fail("modeltraining", "mine", reason="AlgorithmError: memory", stage="hpoJob")
-
-    with pytest.raises(NeptuneMLFailedError) as caught:
-        hook.wait("modeltraining", "mine")
-
-    assert str(caught.value).startswith(
-        "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning': AlgorithmError: memory "
-        "Log: https://"
-    )
-
-
-def test_wait_ends_when_its_time_is_over(hook: NeptuneMLHook, simulator: Simulator) -> None:
-    """The timeout counts time, and the last pause is cut to end on it."""
-    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
-    began = simulator.now()
-
-    with pytest.raises(NeptuneMLTimeoutError, match=r"'mine' is still InProgress.* after 1 min 30 s"):
-        hook.wait("modeltraining", "mine", timeout=90, sleep=simulator.advance, now=simulator.now)
-
-    assert simulator.now() - began == pytest.approx(90)
-
-
 # Connecting
 
 
@@ -352,13 +315,17 @@ def test_missing_profile_is_told(monkeypatch: pytest.MonkeyPatch, connection: di
         NeptuneMLHook().list_ids("endpoints")
 
 
-def test_expired_credentials_are_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("make", [NeptuneMLHook, lambda: shared_hook({})], ids=["own", "shared"])
+def test_expired_credentials_are_renewed(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], NeptuneMLHook]
+) -> None:
     """When a token has expired the connections are read again, for the client of a kill too."""
+    monkeypatch.setattr(hooks, "_SHARED", {})
     with Simulator(clock="manual", iam_auth=True) as simulator:
         connect(monkeypatch, simulator.connection)
         credential = simulator.credentials[0]
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIAOLD", "old-secret"))
-        hook = NeptuneMLHook()
+        hook = make()
         before = hook.conn, hook.urgent_conn
         monkeypatch.setenv(
             "AIRFLOW_CONN_AWS_DEFAULT", aws_connection(credential.access_key, credential.secret_key)
@@ -372,6 +339,27 @@ def test_expired_credentials_are_renewed(monkeypatch: pytest.MonkeyPatch) -> Non
         assert hook.list_ids("endpoints") == []
         assert hook.conn is not before[0]
         assert hook.urgent_conn is not before[1]
+
+
+def test_credentials_that_can_not_be_renewed(
+    connection: dict[str, Any],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Where the connections can't be read either, the client there is goes on, and that is told."""
+    hook = NeptuneMLHook()
+    before = hook.conn
+    connect(monkeypatch, connection, host="")
+    simulator.add_fault(Fault("expired_token"))
+
+    with pytest.raises(NeptuneMLServiceError) as caught:
+        hook.list_ids("endpoints")
+
+    assert caught.value.transient
+    assert "Credentials have expired, and can't be renewed: Connection" in capfd.readouterr().out
+    assert hook.conn is before
+    assert hook.list_ids("endpoints") == []
 
 
 def test_signs_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,44 +418,6 @@ def test_no_credentials(connection: dict[str, Any], monkeypatch: pytest.MonkeyPa
         NeptuneMLHook(aws_conn_id=None).list_ids("endpoints")
 
 
-def test_nobody_listens(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused connection is trouble that may pass, and names the address."""
-    connect(monkeypatch, connection, port=9)
-
-    with pytest.raises(NeptuneMLUnreachableError, match=r"http://127\.0\.0\.1:9") as caught:
-        NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).list_ids("endpoints")
-
-    assert caught.value.transient
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        "too_many_requests",
-        "throttling",
-        "internal_failure",
-        "client_timeout",
-        "expired_token",
-        "unavailable",
-        "html",
-        "garbled",
-        "reset",
-        "cut",
-    ],
-)
-def test_trouble_that_may_pass(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
-    """Trouble on the way is one line of ours, known to pass, and the next call succeeds."""
-    hook = NeptuneMLHook(config={"retries": {"total_max_attempts": 1}})
-    simulator.add_fault(Fault(kind=fault))
-
-    with pytest.raises(NeptuneMLError) as caught:
-        hook.list_ids("endpoints")
-
-    assert caught.value.transient
-    assert "\n" not in str(caught.value)
-    assert hook.list_ids("endpoints") == []
-
-
 @pytest.mark.parametrize("fault", ["access_denied", "read_only"])
 def test_trouble_that_stays(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
     """A refusal for a reason that time does not heal is not taken for a hiccup."""
@@ -479,15 +429,20 @@ def test_trouble_that_stays(connection: dict[str, Any], simulator: Simulator, fa
     assert not caught.value.transient
 
 
-def test_web_page_in_place_of_a_reply(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that isn't Neptune, and answers everything with a page, is told as such."""
-    with web_server(b"<html>welcome</html>") as port:
+@pytest.mark.parametrize(
+    ("status", "words"), [(200, "a reply from {} that isn't Neptune's"), (503, "503 from {}, in a form")]
+)
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b"null", b"\xe9t\xe9"])
+def test_server_that_is_not_neptune(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, status: int, words: str, body: bytes
+) -> None:
+    """A server that isn't Neptune is told as such, whatever it says; botocore breaks on some of it."""
+    with web_server(status, body) as port:
         connect(monkeypatch, connection, port=port)
 
-        with pytest.raises(
-            NeptuneMLUnreachableError, match=f"a reply from http://127.0.0.1:{port} that isn't Neptune"
-        ):
-            NeptuneMLHook().describe("modeltraining", "x")
+        with pytest.raises(NeptuneMLError, match=words.format(f"http://127.0.0.1:{port}")) as caught:
+            NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).describe("modeltraining", "x")
+        assert caught.value.transient
 
 
 def test_untrusted_certificate(
@@ -506,12 +461,88 @@ def test_untrusted_certificate(
         assert NeptuneMLHook(verify=str(certificate)).list_ids("endpoints") == []
 
 
-def test_reply_that_is_not_neptunes(connection: dict[str, Any], simulator: Simulator) -> None:
-    """An answer from something else is told as such, with its address."""
-    simulator.add_fault(Fault(kind="html"))
+# Sharing
 
-    with pytest.raises(NeptuneMLError, match=f"got 502 from {simulator.url}, in a form that isn't Neptune's"):
-        NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).list_ids("endpoints")
+
+@pytest.fixture
+def clock(connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of a process that shares no hook yet."""
+    clock = Clock(simulator)
+    monkeypatch.setattr(hooks, "time", clock)
+    monkeypatch.setattr(hooks, "_SHARED", {})
+    return clock
+
+
+def test_shared_by_settings(clock: Clock) -> None:
+    """Waits with the same settings share a hook, and no others do."""
+    one = shared_hook({"region_name": "eu-west-1", "verify": False})
+
+    assert shared_hook({"verify": False, "region_name": "eu-west-1"}) is one
+    assert shared_hook({"verify": True, "region_name": "eu-west-1"}) is not one
+
+
+def test_shared_by_threads(clock: Clock) -> None:
+    """Threads that ask for a hook at the same time get the same, fully built."""
+    barrier = Barrier(8)
+
+    def ask(_: int) -> NeptuneMLHook:
+        barrier.wait(20)
+        hook = shared_hook({})
+        assert "conn" in vars(hook)
+        return hook
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(map(id, threads.map(ask, range(8))))) == 1
+
+
+def test_edited_connection_is_picked_up(
+    connection: dict[str, Any], simulator: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait of days uses an edited connection after 15 minutes."""
+    before = shared_hook({})
+    role = "arn:aws:iam::1:role/n"
+    connect(monkeypatch, connection, extra={**connection["extra"], "neptune_iam_role_arn": role})
+
+    clock.sleep(15 * 60 - 1)
+    assert shared_hook({}) is before
+    clock.sleep(1)
+    shared_hook({}).list_ids("endpoints")
+
+    assert [request.query for request in simulator.journal] == [{"neptuneIamRoleArn": role}]
+    assert shared_hook({}) is not before
+
+
+def test_broken_connection_is_not_picked_up(
+    connection: dict[str, Any],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Waits go on with the connection that worked, say so, and use it once it is mended."""
+    before = shared_hook({})
+    connect(monkeypatch, connection, host="")
+    clock.sleep(15 * 60)
+
+    assert shared_hook({}) is before
+    assert before.list_ids("endpoints") == []
+    said = capfd.readouterr().out
+    assert said.count("Going on with the settings there are: Connection") == 1
+
+    connect(monkeypatch, connection)
+    clock.sleep(15 * 60)
+    assert shared_hook({}) is not before
+
+
+def test_broken_connection_at_first(
+    connection: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none has worked the mistake is told, and the next wait looks again."""
+    connect(monkeypatch, connection, host="")
+    with pytest.raises(NeptuneMLConfigurationError, match="has no host"):
+        shared_hook({})
+
+    connect(monkeypatch, connection)
+    assert shared_hook({}).list_ids("endpoints") == []
 
 
 def aws_connection(access_key: str, secret_key: str) -> str:
@@ -520,12 +551,12 @@ def aws_connection(access_key: str, secret_key: str) -> str:
 
 
 @contextmanager
-def web_server(page: bytes) -> Iterator[int]:
-    """Answer every GET with a page, and yield the port."""
+def web_server(status: int, page: bytes) -> Iterator[int]:
+    """Answer every GET with a status and a page, and yield the port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("Content-Type", "text/html")
             self.send_header("Content-Length", str(len(page)))
             self.end_headers()
@@ -535,7 +566,7 @@ def web_server(page: bytes) -> Iterator[int]:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield server.server_port

@@ -69,6 +69,16 @@ def test_error_answers(
     assert simulator.journal[0].status == expected[0]
 
 
+def test_other_statuses_and_codes(client: Any, simulator: Simulator, job: str) -> None:
+    """An error can have another HTTP status and code than usual, a proxy's answer another status."""
+    simulator.add_fault(Fault("throttling", status=400, code="SlowDown"))
+    simulator.add_fault(Fault("unavailable", status=504))
+
+    assert refusal(client, GET, id=job)[:2] == (400, "SlowDown")
+    assert refusal(client, GET, id=job)[:2] == (504, "504")
+    assert [request.code for request in simulator.journal] == ["SlowDown", None]
+
+
 @pytest.mark.parametrize(("fault", "error"), BROKEN_FAULTS.items())
 def test_broken_answers(
     client: Any, simulator: Simulator, job: str, fault: str, error: type[Exception]
@@ -207,6 +217,8 @@ def test_real_sdk_retries_over_a_fault(simulator: Simulator, make_client: Client
         ({"kind": "slow", "times": 0}, "times"),
         ({"kind": "slow", "seconds": -1.0}, "seconds"),
         ({"kind": "refused", "id": "job-1"}, "refused"),
+        ({"kind": "html", "code": "SlowDown"}, "code="),
+        ({"kind": "slow", "status": 500}, "status="),
     ],
 )
 def test_rules_that_make_no_sense(arguments: dict[str, Any], word: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from airflow_provider_neptune_ml.sensors.neptune_ml import CAN_RUN_WITHOUT_WORKER
-from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.system.local_airflow import LocalAirflow
 from tests.system.rest_api import DagRun, until
 
@@ -25,14 +27,17 @@ SUCCEEDING = {
     "with_outlets",
     "mapped",
 }
+ENDLESS = {"deferred": "endless-1", "without_worker": "endless-2"}
+GET = "GetMLModelTrainingJob"
 WITHOUT_WORKER = {"by_output", "by_pull", "by_params", "by_run", "failed_without_worker", "skipped"}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Simulator]:
-    """A simulated cluster with a job that goes on until a test ends it, and one that has failed."""
-    with Simulator(clock="manual") as simulator:
-        simulator.seed("modeltraining", "mine", status="InProgress")
+    """A simulated cluster with jobs that go on until a test ends them, and one that has failed."""
+    with Simulator(clock="manual", journal_size=100_000) as simulator:
+        for job_id in ("mine", *ENDLESS.values()):
+            simulator.seed("modeltraining", job_id, status="InProgress")
         simulator.seed("modeltraining", "broken", status="InProgress")
         simulator.fail("modeltraining", "broken", reason="AlgorithmError: no", stage="hpoJob")
         yield simulator
@@ -41,30 +46,64 @@ def cluster() -> Iterator[Simulator]:
 @pytest.fixture(scope="module")
 def airflow(cluster: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """A real Airflow with the Dags of these tests."""
-    connection = {"AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection)}
+    env = {
+        "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection),
+        # After so many seconds, instead of 30, the triggers of a killed triggerer are up for another.
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    }
     home = tmp_path_factory.mktemp("waiting") / "airflow"
-    with LocalAirflow(home, dags=Path(__file__).parent / "dags", env=connection) as started:
+    with LocalAirflow(home, dags=Path(__file__).parent / "dags", env=env) as started:
         yield started
 
 
+@dataclass(frozen=True)
+class Restart:
+    """
+    Waits in which the triggerer was killed and started again.
+
+    :param run: of waits that end with their jobs.
+    :param deadlines: of waits that end with their time.
+    :param over_at: when the new triggerer had them all.
+    """
+
+    run: DagRun
+    deadlines: DagRun
+    over_at: datetime
+
+
 @pytest.fixture(scope="module")
-def run(airflow: LocalAirflow, cluster: Simulator) -> DagRun:
-    """A run of the Dag, in which the triggerer was killed and started again in the middle of the wait."""
-    dag_run = airflow.api.trigger("waiting", {"job_id": "mine"})
+def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
+    """Wait, and in the middle kill the triggerer, start it again, and let its credentials expire."""
+    run = airflow.api.trigger("waiting", {"job_id": "mine"})
     until(
-        lambda: all(
-            state == "deferred" for task, state in dag_run.task_states().items() if task in SUCCEEDING
-        ),
+        lambda: all(state == "deferred" for task, state in run.task_states().items() if task in SUCCEEDING),
         within=120,
         what="all sensors to wait in the triggerer",
     )
+    deadlines = airflow.api.trigger("deadlines")
+    until(lambda: _asked(cluster, 0), within=60, what="the first polls")
     airflow.processes["triggerer"].kill()
+    seen = len(cluster.calls(GET))
     airflow.processes["triggerer"].start()
-    asked = len(cluster.calls("GetMLModelTrainingJob"))
-    until(lambda: len(cluster.calls("GetMLModelTrainingJob")) > asked, within=120, what="the new triggerer")
+    until(lambda: _asked(cluster, seen), within=120, what="the new triggerer")
+    over_at = datetime.now(timezone.utc)
+    cluster.add_fault(Fault("expired_token", times=5))
+    until(lambda: not cluster.faults, within=60, what="credentials to expire")
     cluster.finish("modeltraining", "mine")
-    dag_run.wait(within=180)
-    return dag_run
+    run.wait(within=180)
+    deadlines.wait(within=180)
+    return Restart(run, deadlines, over_at)
+
+
+def _asked(cluster: Simulator, seen: int) -> bool:
+    """Tell whether every endless job was asked for since so many requests."""
+    return {*ENDLESS.values()} <= {request.id for request in cluster.calls(GET)[seen:]}
+
+
+@pytest.fixture(scope="module")
+def run(restart: Restart) -> DagRun:
+    """The run of waits that end with their jobs."""
+    return restart.run
 
 
 def test_states(run: DagRun) -> None:
@@ -77,6 +116,29 @@ def test_states(run: DagRun) -> None:
         "failed",
         "skipped",
     )
+
+
+@pytest.mark.parametrize("task_id", ENDLESS)
+def test_deadlines(restart: Restart, task_id: str) -> None:
+    """A deadline stays where it was, and counts from the beginning, through the restart of the triggerer."""
+    log = restart.deadlines.log(task_id)
+
+    [task] = [task for task in restart.deadlines.tasks() if task["task_id"] == task_id]
+    ended_at = datetime.fromisoformat(task["end_date"].replace("Z", "+00:00"))
+    assert task["state"] == "failed"
+    assert re.search(
+        f"'{ENDLESS[task_id]}' is still InProgress, .* after 1 min( \\d+ s)?, the time it was given", log
+    ), log
+    # A wait that had begun anew would have had its whole time from here.
+    assert ended_at < restart.over_at + timedelta(seconds=60)
+
+
+def test_expired_credentials(run: DagRun) -> None:
+    """Credentials that expire are renewed in the triggerer, whose threads can look connections up."""
+    logs = "".join(run.log(task) for task in SUCCEEDING - {"mapped"})
+
+    assert "403 ExpiredTokenException" in logs
+    assert "can't be renewed" not in logs
 
 
 def test_descriptions(run: DagRun) -> None:

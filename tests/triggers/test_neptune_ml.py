@@ -1,10 +1,8 @@
-"""The trigger, against the simulator over HTTP."""
+"""What is the trigger's own, against the simulator over HTTP. How waits end: tests/test_outcomes.py."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import json
 import time
 from typing import Any
 
@@ -19,6 +17,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.contexts import context
+from tests.modes import first_event, rebuild
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -26,28 +25,7 @@ pytestmark = pytest.mark.usefixtures("connection")
 def trigger(**arguments: Any) -> NeptuneMLJobTrigger:
     """Return a trigger on the job ``mine``, as it comes back from Airflow's database."""
     defaults = {"kind": "modeltraining", "resource_id": "mine", "poll_interval": 0.01}
-    path, stored = NeptuneMLJobTrigger(**{**defaults, **arguments}).serialize()
-    return rebuild(path, json.loads(json.dumps(stored)))
-
-
-def rebuild(path: str, stored: dict[str, Any]) -> NeptuneMLJobTrigger:
-    """Make a trigger of what the database has, as the triggerer does."""
-    module, _, name = path.rpartition(".")
-    rebuilt = getattr(importlib.import_module(module), name)(**stored)
-    assert isinstance(rebuilt, NeptuneMLJobTrigger)
-    return rebuilt
-
-
-def fire(task: NeptuneMLJobTrigger) -> dict[str, Any]:
-    """Run a trigger until it fires, and return its payload as plain JSON."""
-
-    async def first() -> Any:
-        async for event in task.run():
-            return event.payload
-        return None
-
-    payload: dict[str, Any] = json.loads(json.dumps(asyncio.run(first())))
-    return payload
+    return rebuild(*NeptuneMLJobTrigger(**{**defaults, **arguments}).serialize())
 
 
 def test_survives_the_database() -> None:
@@ -59,29 +37,8 @@ def test_survives_the_database() -> None:
         deadline=time.time() + 60,
         hook_parameters={"neptune_ml_conn_id": "cluster", "verify": False, "config": {"read_timeout": 5}},
     )
-    path, stored = original.serialize()
 
-    assert rebuild(path, json.loads(json.dumps(stored))).serialize() == (path, stored)
-
-
-def test_success(simulator: Simulator) -> None:
-    """A completed job fires success, with the description."""
-    simulator.seed("modeltraining", "mine", status="Completed")
-
-    event = fire(trigger())
-
-    assert (event["status"], event["resource_id"]) == ("success", "mine")
-    assert event["description"]["status"] == "Completed"
-
-
-def test_failure(simulator: Simulator) -> None:
-    """A failed job fires an error with the same line that every other mode has."""
-    simulator.seed("modeltraining", "mine", status="Failed")
-
-    event = fire(trigger())
-
-    assert event["status"] == "failed"
-    assert event["message"].startswith("Model training job 'mine' ended as Failed")
+    assert rebuild(*original.serialize()).serialize() == original.serialize()
 
 
 @pytest.mark.parametrize("cancel_on_timeout", [True, False])
@@ -89,7 +46,8 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
     """A passed deadline fires a timeout, and stops the job if it was to."""
     simulator.seed("modeltraining", "mine", status="InProgress")
 
-    event = fire(trigger(deadline=time.time() - 1, cancel_on_timeout=cancel_on_timeout))
+    task = trigger(deadline=time.time() - 1, cancel_on_timeout=cancel_on_timeout)
+    event = first_event(task).payload
 
     assert event["status"] == "timeout"
     assert "'mine' is still InProgress" in event["message"]
@@ -150,25 +108,9 @@ def test_start_defers(simulator: Simulator) -> None:
     assert stored["hook_parameters"]["config"] == {"read_timeout": 7}
     assert stored["cancel_on_kill"]
     simulator.finish("modeltraining", job_id)
-    event = fire(rebuild(path, json.loads(json.dumps(stored))))
+    event = first_event(rebuild(path, stored)).payload
     assert getattr(task, deferred.value.method_name)(where, event) == job_id
     assert where["ti"].xcoms["description"]["status"] == "Completed"
-
-
-def test_cancel_defers(simulator: Simulator) -> None:
-    """A deferrable cancel waits for the end, whatever it is."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
-    task = NeptuneMLCancelModelTrainingJobOperator(
-        task_id="cancel", job_id="mine", deferrable=True, poll_interval=0.01
-    )
-
-    with pytest.raises(TaskDeferred) as deferred:
-        task.execute(context())
-
-    simulator.advance(3600)
-    event = fire(deferred.value.trigger)
-    assert event["description"]["status"] == "Stopped"
-    assert task.execute_complete(context(), event) == "mine"
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,12 @@ with DAG(
 
     started >> by_pull
     several >> by_mapped_pull
+
+
+with DAG("deadlines", schedule=None) as deadlines:
+    NeptuneMLModelTrainingJobSensor(
+        task_id="deferred", job_id="endless-1", deferrable=True, poke_interval=1, timeout=60
+    )
+    NeptuneMLModelTrainingJobSensor(
+        task_id="without_worker", job_id="endless-2", timeout=60, **WITHOUT_WORKER
+    )

@@ -1,0 +1,217 @@
+"""Every trouble that may pass, end to end: a wait bears it for a while, in few words, and not for ever."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests import modes
+from tests.certificates import self_signed_certificate
+from tests.conftest import connect
+from tests.modes import Clock, Ending, Mode, World
+
+THROTTLING = (
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "SlowDown",
+    "ThrottledException",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequestsException",
+)
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+FOREIGN = "got {} from http://.*, in a form that isn't Neptune's"
+NOT_NEPTUNES = "got a reply from http://.* that isn't Neptune's"
+
+# Each with what a wait says of it at last.
+TROUBLES = [
+    (Fault("refused", seconds=3600), "got no answer: Could not connect to the endpoint URL"),
+    (Fault("reset", times=None), "got no answer: Connection was closed before we received a valid response"),
+    (Fault("slow", times=None, seconds=0.6), "got no answer: Read timeout on endpoint URL"),
+    (Fault("client_timeout", times=None), "was refused with 408 ClientTimeoutException: The request timed"),
+    (Fault("too_many_requests", times=None), "was refused with 429 TooManyRequestsException: Too many"),
+    (
+        Fault("internal_failure", times=None),
+        "was refused with 500 InternalFailureException: Request handling",
+    ),
+    (Fault("server_shutdown", times=None), "was refused with 500 ServerShutdownException: The server shut"),
+    (Fault("throttling", times=None), "was refused with 500 ThrottlingException: Rate of requests"),
+    (Fault("html", times=None), FOREIGN.format(502)),
+    (Fault("unavailable", times=None), FOREIGN.format(503)),
+    (Fault("html", times=None, status=504), FOREIGN.format(504)),
+    (Fault("cut", times=None), f"{NOT_NEPTUNES}|got no answer: Connection was closed"),
+    (Fault("garbled", times=None), NOT_NEPTUNES),
+    (Fault("binary", times=None), NOT_NEPTUNES),
+    (Fault("garbled", times=None, status=500), FOREIGN.format(500)),
+    (Fault("binary", times=None, status=503), FOREIGN.format(503)),
+    *(
+        (Fault("throttling", times=None, status=400, code=code), f"was refused with 400 {code}: Rate")
+        for code in THROTTLING
+    ),
+    *(
+        (Fault("expired_token", times=None, status=status, code=code), f"was refused with {status} {code}: T")
+        for code in EXPIRED
+        for status in (400, 403)
+    ),
+]
+
+
+def name_of(value: Fault | str) -> str:
+    """Name a row by its fault."""
+    parts = (value.kind, value.status, value.code) if isinstance(value, Fault) else ()
+    return "-".join(str(part) for part in parts if part)
+
+
+@pytest.fixture
+def world(
+    simulator: Simulator,
+    connection: dict[str, object],
+    airflow_database: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> World:
+    """A cluster with a job that goes on, and its clock for everything."""
+    return make_world(simulator, monkeypatch, capfd)
+
+
+def make_world(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> World:
+    """Return one on a cluster."""
+    clock = Clock(simulator)
+    clock.install(monkeypatch)
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    world = World(clock, logged=lambda: capfd.readouterr().out)
+    world.config["read_timeout"] = 0.5
+    return world
+
+
+def bear(
+    mode: Mode, world: World, begin: Callable[[], object], end: Callable[[], object] | None, **settings: float
+) -> Ending:
+    """Wait for a job that is seen once; then trouble begins, and ends, if it does, after three polls."""
+
+    def nothing() -> None:
+        pass
+
+    def complete() -> None:
+        world.simulator.finish("modeltraining", "mine")
+
+    world.clock.then = [begin, nothing, nothing, end, complete] if end else [begin]
+    return mode(world, **settings)
+
+
+def told(world: World) -> tuple[int, int]:
+    """Return how often trouble was told, and how often its end."""
+    said = world.logged()
+    return said.count("Waiting for it to pass"), said.count("answers again after")
+
+
+@pytest.mark.parametrize("fault", [fault for fault, _ in TROUBLES], ids=name_of)
+def test_passes(fault: Fault, world: World) -> None:
+    """A streak of it neither ends nor fails a wait; its beginning and its end are a line each."""
+    simulator = world.simulator
+
+    ending = bear(modes.deferrable, world, lambda: simulator.add_fault(fault), simulator.clear_faults)
+
+    assert ending.state == "success"
+    assert told(world) == (1, 1)
+
+
+@pytest.mark.parametrize(("fault", "cause"), TROUBLES, ids=name_of)
+def test_stays(fault: Fault, cause: str, world: World) -> None:
+    """Nothing else for unreachable_timeout fails a wait with the last cause."""
+    ending = bear(modes.hook, world, lambda: world.simulator.add_fault(fault), None, unreachable_timeout=5)
+
+    assert_given_up(ending, cause)
+    assert told(world) == (1, 0)
+
+
+@pytest.mark.parametrize("mode", [modes.hook, modes.deferrable])
+@pytest.mark.parametrize("passes", [True, False])
+def test_broken_handshake(
+    mode: Mode,
+    passes: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    airflow_database: None,
+    tmp_path: Path,
+) -> None:
+    """A TLS handshake that is broken off is trouble like any other."""
+    certificate = str(self_signed_certificate(tmp_path, "localhost"))
+    monkeypatch.setenv("AWS_CA_BUNDLE", certificate)
+    monkeypatch.setattr(hooks, "_SHARED", {})
+    with Simulator(clock="manual", ssl_certfile=certificate) as simulator:
+        connect(monkeypatch, {**simulator.connection, "host": "localhost"})
+        world = make_world(simulator, monkeypatch, capfd)
+        breaker = Breaker(simulator)
+        try:
+            ending = bear(
+                mode,
+                world,
+                breaker.begin,
+                breaker.end if passes else None,
+                unreachable_timeout=30 if passes else 5,
+            )
+        finally:
+            breaker.end()
+
+    if passes:
+        assert ending.state == "success"
+    else:
+        assert_given_up(ending, "failed in the TLS handshake with https://localhost:")
+    assert told(world) == (1, int(passes))
+
+
+def assert_given_up(ending: Ending, cause: str) -> None:
+    """Check that a wait has failed, with a cause."""
+    assert ending.state == "up_for_retry"
+    what = "GetMLModelTrainingJob of model training job 'mine'"
+    assert re.match(
+        r"Model training job 'mine': nothing but trouble for \d+ s \(unreachable_timeout=5\), at last:"
+        f" {what} ({cause})",
+        ending.message,
+    ), ending.message
+    assert "\n" not in ending.message
+
+
+class Breaker:
+    """Takes the place of a simulator and hangs up on whoever says hello."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator = simulator
+        self.listening: socket.socket | None = None
+        self.thread = Thread(target=self._hang_up)
+
+    def begin(self) -> None:
+        """Take its place."""
+        self.simulator.stop()
+        self.listening = socket.create_server(("127.0.0.1", self.simulator.port))
+        self.thread.start()
+
+    def end(self) -> None:
+        """Give it back."""
+        if self.listening:
+            self.listening.shutdown(socket.SHUT_RDWR)
+            self.thread.join()
+            self.listening.close()
+            self.listening = None
+            self.simulator.start()
+
+    def _hang_up(self) -> None:
+        assert self.listening
+        while True:
+            try:
+                connection, _ = self.listening.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(65536)
