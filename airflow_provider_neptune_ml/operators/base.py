@@ -64,7 +64,7 @@ class NeptuneMLOperator(NeptuneMLTask):
     until_ended: ClassVar[bool] = False
     not_found_grace: ClassVar[float] = 0.0
     cancel_on_kill: bool = False
-    cancel_on_timeout: bool = False
+    cancel_on_timeout: bool | None = None
 
     def __init__(
         self,

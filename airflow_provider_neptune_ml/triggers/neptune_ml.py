@@ -73,7 +73,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
         600).
     :param not_found_grace: Time in seconds from the start for which "not found" is forgiven (default: 0).
     :param cancel_on_kill: Whether the job is asked to stop when a user ends the task (default: False).
-    :param cancel_on_timeout: Whether the job is asked to stop at the deadline (default: False).
+    :param cancel_on_timeout: Whether the job is asked to stop at the deadline; None: it is not this wait's to
+        stop (default: None).
     :param end_from_trigger: Whether the task succeeds from here, without a worker (default: False).
     :param fail_from_trigger: Whether it fails from here too (default: False).
     :param soft_fail: Whether a task that would fail from here is skipped instead (default: False).
@@ -97,7 +98,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
         not_found_grace: float = 0.0,
         cancel_on_kill: bool = False,
-        cancel_on_timeout: bool = False,
+        cancel_on_timeout: bool | None = None,
         end_from_trigger: bool = False,
         fail_from_trigger: bool = False,
         soft_fail: bool = False,
@@ -156,7 +157,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             await asyncio.sleep(random.uniform(0, first))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
-            stopped = f" {await self._stop()}" if self.cancel_on_timeout else ""
+            stopped = "" if self.cancel_on_timeout is None else f" {await self._stop()}"
             yield self._failure("timeout", f"{error}{stopped}")
         except NeptuneMLFailedError as error:
             yield self._failure("failed", str(error))
@@ -220,7 +221,9 @@ class NeptuneMLJobTrigger(BaseTrigger):
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
 
     async def _stop(self) -> str:
-        """Ask a job whose time is over to stop, and put what came of it into words."""
+        """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
+        if not self.cancel_on_timeout:
+            return "It goes on (cancel_on_timeout is False)."
         patience = Patience(f"Stopping {self.resource_id!r}", self.unreachable_timeout, self.log)
         try:
             taken = await patiently_async(

@@ -1,0 +1,317 @@
+"""One outcome in every mode: the same end, message and result, wherever and however a wait runs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRANSFORM, ResourceKind
+from airflow_provider_neptune_ml.sensors.neptune_ml import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests import modes
+from tests.modes import Clock, Ending, Mode, World
+
+pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
+
+GET = "GetMLModelTrainingJob"
+_NEW = pytest.mark.skipif(
+    not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first whose triggerer renders templates"
+)
+IN_TRIGGERER = (
+    modes.deferrable,
+    pytest.param(modes.from_trigger, marks=_NEW),
+    pytest.param(modes.without_worker, marks=_NEW),
+)
+SENSORS = (modes.poke, modes.reschedule, *IN_TRIGGERER)
+STARTS = (modes.start, modes.start_deferrable)
+CANCELS = (modes.cancel, modes.cancel_deferrable)
+
+
+@pytest.fixture
+def world(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> World:
+    """A cluster without a resource, and its clock for everything."""
+    clock = Clock(simulator)
+    clock.install(monkeypatch)
+    return World(clock, logged=lambda: capfd.readouterr().out)
+
+
+def wait(mode: Mode, world: World, *events: Any, **settings: Any) -> Ending:
+    """Wait for a resource that is under way, and to which things happen from pause to pause."""
+    if mode not in STARTS:
+        world.simulator.seed(world.kind.name, "mine", status=world.kind.statuses.running)
+    world.clock.then.extend(events)
+    return mode(world, **settings)
+
+
+def state_of(mode: Mode, state: str) -> str:
+    """Return the state that the mode has for one: what begins and ends without a worker has no retries."""
+    return "failed" if (mode, state) == (modes.without_worker, "up_for_retry") else state
+
+
+def says(pattern: str, ending: Ending) -> bool:
+    """Tell whether that, whole, is the message."""
+    return re.fullmatch(pattern, ending.message) is not None
+
+
+# However it ends
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS])
+def test_completed(mode: Mode, world: World) -> None:
+    """A completed job ends the wait well, with its description."""
+    ending = wait(mode, world, lambda: world.simulator.finish("modeltraining", "mine"))
+
+    assert ending == Ending("success", description=world.simulator.describe("modeltraining", "mine"))
+    assert ending.description is not None
+    assert ending.description["status"] == "Completed"
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
+@pytest.mark.parametrize("kind", [DATA_PROCESSING, MODEL_TRANSFORM, ENDPOINTS], ids=lambda kind: kind.name)
+def test_every_kind_succeeds(mode: Mode, kind: ResourceKind, world: World) -> None:
+    """Every kind has its one good end."""
+    world.kind = kind
+
+    ending = wait(mode, world, lambda: world.simulator.finish(kind.name, "mine"))
+
+    assert ending == Ending("success", description=world.simulator.describe(kind.name, "mine"))
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS])
+def test_failed(mode: Mode, world: World) -> None:
+    """A failed job fails the wait in one line: which, where, why, and the log."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.fail("modeltraining", "mine", reason="AlgorithmError: no", stage="hpoJob"),
+    )
+
+    log = world.simulator.describe("modeltraining", "mine")["hpoJob"]["cloudwatchLogUrl"]
+    assert ending.message == (
+        "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning':"
+        f" AlgorithmError: no Log: {log}"
+    )
+    # An operator's retry starts another job; a sensor's would find the same.
+    assert ending.state == ("up_for_retry" if mode in (*STARTS, modes.hook) else "failed")
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (kind, status)
+        for kind in KINDS.values()
+        for status in kind.statuses.ends
+        if status != kind.statuses.succeeded and kind is not DATA_PROCESSING
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_every_bad_end(mode: Mode, kind: ResourceKind, status: str, world: World) -> None:
+    """Every bad end of every kind fails the wait, and names itself."""
+    world.kind = kind
+
+    ending = wait(mode, world, lambda: world.simulator.set_status(kind.name, "mine", status))
+
+    assert ending.state == ("up_for_retry" if mode is modes.hook else "failed")
+    assert ending.message.startswith(f"{kind.title.capitalize()} 'mine' ended as {status}")
+
+
+@pytest.mark.parametrize("mode", CANCELS)
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_whatever_end_is_good_after_a_cancellation(mode: Mode, status: str, world: World) -> None:
+    """A cancellation waits for the end, not for an outcome."""
+    ending = wait(mode, world, lambda: world.simulator.set_status("modeltraining", "mine", status))
+
+    assert ending == Ending("success")
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
+@pytest.mark.parametrize("status", ["Completed", "Failed", "Stopped"])
+def test_gate_on_the_end(mode: Mode, status: str, world: World) -> None:
+    """With all terminal statuses as targets any end is good, and the description says which it was."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.set_status("modeltraining", "mine", status),
+        target_statuses=["completed", "Failed", "Stopped"],
+    )
+
+    assert ending == Ending("success", description=world.simulator.describe("modeltraining", "mine"))
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
+def test_success_that_is_no_target(mode: Mode, world: World) -> None:
+    """A terminal status that is no target fails the wait, success included."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.finish("modeltraining", "mine"),
+        target_statuses=["Failed"],
+    )
+
+    assert ending.state == ("up_for_retry" if mode is modes.hook else "failed")
+    assert ending.message.startswith("Model training job 'mine' ended as Completed")
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
+@pytest.mark.parametrize("status", ["Optimizing", None])
+def test_unknown_status(mode: Mode, status: str | None, world: World) -> None:
+    """A word that the table does not have, or none, is neither success nor failure."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.set_status("modeltraining", "mine", status),
+        lambda: world.simulator.finish("modeltraining", "mine"),
+    )
+
+    assert ending.state == "success"
+    assert len(world.simulator.calls(GET)) > 1
+
+
+# Time
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
+def test_timeout(mode: Mode, world: World) -> None:
+    """A wait ends when its time is over, between two polls, and says how far the job has got."""
+    ending = wait(mode, world, timeout=30)
+
+    status = "Stopping" if mode in CANCELS else "InProgress"
+    assert ending.state == ("up_for_retry" if mode in (modes.hook, *STARTS, *CANCELS) else "failed")
+    goes_on = r" It goes on \(cancel_on_timeout is False\)\." if mode in STARTS else ""
+    assert says(
+        f"Model training job 'mine' is still {status}, stage 'processing' {status}"
+        rf" after 30 s, the time it was given\.{goes_on}",
+        ending,
+    ), ending
+
+
+@pytest.mark.parametrize("mode", [*IN_TRIGGERER, modes.start_deferrable])
+def test_restart_keeps_the_deadline(mode: Mode, world: World) -> None:
+    """A triggerer that is shut down and started again does not begin a wait anew."""
+
+    def shut_down() -> None:
+        raise asyncio.CancelledError
+
+    ending = wait(mode, world, lambda: None, lambda: None, shut_down, timeout=600)
+
+    assert not world.clock.then
+    assert re.search(r"'mine' is still InProgress, .* after 10 min, the time it was given\.", ending.message)
+
+
+# What is skipped
+
+
+@pytest.mark.parametrize("mode", SENSORS)
+@pytest.mark.parametrize("argument", ["soft_fail", "never_fail"])
+@pytest.mark.parametrize("status", ["Failed", "Stopped"])
+def test_bad_end_is_skipped(mode: Mode, argument: str, status: str, world: World) -> None:
+    """With soft_fail, and with never_fail, a bad end skips the sensor, and says which."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.set_status("modeltraining", "mine", status),
+        **{argument: True},
+    )
+
+    assert ending.state == "skipped"
+    assert ending.message.startswith(f"Model training job 'mine' ended as {status}")
+
+
+@pytest.mark.parametrize("mode", SENSORS)
+@pytest.mark.parametrize("argument", ["soft_fail", "never_fail"])
+def test_timeout_is_skipped(mode: Mode, argument: str, world: World) -> None:
+    """With soft_fail, and with never_fail, a time-out skips the sensor, and says where the job is."""
+    ending = wait(mode, world, timeout=30, **{argument: True})
+
+    assert ending.state == "skipped"
+    assert ending.message.startswith("Model training job 'mine' is still InProgress")
+
+
+@pytest.mark.parametrize("mode", SENSORS)
+@pytest.mark.parametrize(("argument", "state"), [("soft_fail", "up_for_retry"), ("never_fail", "skipped")])
+def test_refusal_is_no_outcome(mode: Mode, argument: str, state: str, world: World) -> None:
+    """A missing permission is no outcome of the job: soft_fail doesn't skip it, Airflow's never_fail does."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.add_fault(Fault("access_denied", times=None)),
+        **{argument: True},
+    )
+
+    assert ending.state == state_of(mode, state)
+    assert "neptune-db:GetMLModelTrainingJobStatus" in ending.message
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
+def test_forbidden(mode: Mode, world: World) -> None:
+    """A missing permission fails the wait at once, and is named."""
+    ending = wait(
+        mode, world, lambda: world.simulator.add_fault(Fault("access_denied", operation=GET, times=None))
+    )
+
+    assert ending.state == state_of(mode, "up_for_retry")
+    assert says(
+        "GetMLModelTrainingJob of model training job 'mine' was refused with 403 AccessDeniedException: "
+        r"The caller is not authorized to perform this operation\."
+        " The caller needs the permission neptune-db:GetMLModelTrainingJobStatus on the cluster"
+        r" and requests signed for it \(iam_auth, aws_conn_id\)\. Request id: \S+\.",
+        ending,
+    ), ending
+    assert [request.status for request in world.simulator.calls(GET)].count(403) == 1
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
+def test_unknown_id(mode: Mode, world: World) -> None:
+    """An id that does not exist fails the wait at once."""
+    ending = mode(world)
+
+    assert ending.state == state_of(mode, "up_for_retry")
+    assert says(
+        "GetMLModelTrainingJob of model training job 'mine' was refused with 404 MLResourceNotFoundException:"
+        r" Invalid ID provided\. Please check whether a resource with the given ID exists\."
+        r" Request id: \S+\.",
+        ending,
+    ), ending
+    assert len(world.simulator.calls(GET)) == 1
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
+def test_nothing_but_trouble(mode: Mode, world: World) -> None:
+    """Nothing but trouble for unreachable_timeout fails the wait with the last cause."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.add_fault(Fault("internal_failure", operation=GET, times=None)),
+        unreachable_timeout=20,
+    )
+
+    assert ending.state == state_of(mode, "up_for_retry")
+    assert says(
+        r"Model training job 'mine': nothing but trouble for [23]\d s \(unreachable_timeout=20\), at last:"
+        " GetMLModelTrainingJob of model training job 'mine' was refused with 500 InternalFailureException:"
+        r" Request handling failed\. Request id: \S+\.",
+        ending,
+    ), ending
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
+def test_trouble_that_passes(mode: Mode, world: World) -> None:
+    """Throttling neither fails nor ends a wait; a streak of it is told once, and so is its end."""
+    ending = wait(
+        mode,
+        world,
+        lambda: world.simulator.add_fault(Fault("too_many_requests", operation=GET, times=3)),
+        lambda: world.simulator.set_status("modeltraining", "mine", "Completed"),
+    )
+
+    assert ending.state == "success"
+    said = world.logged()
+    assert said.count("Model training job 'mine': GetMLModelTrainingJob") == 1
+    assert said.count("Model training job 'mine' answers again after") == 1
