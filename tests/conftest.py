@@ -59,6 +59,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], **chang
     """Set the default Airflow connection, changed as given."""
     changed = {**connection, **changes}
     monkeypatch.setenv(CONNECTION_VARIABLE, json.dumps(changed))
+    # Triggers share a client for 15 minutes: not with those of the test before.
+    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.neptune_ml._SHARED", {})
     return changed
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_neptune_ml.operators.base import IS_AIRFLOW_2
 from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS
 from tests.conftest import connect
 
 FOLDER = Path(__file__).parent.parent / "example_dags"
@@ -97,3 +101,169 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tasks["use_model"] == "upstream_failed"
         [job] = simulator.overview()["kinds"]["modeltraining"]
         assert job["status"] == "Stopped"
+
+
+def bodies(simulator: Simulator, operation: str) -> list[dict[str, Any]]:
+    """Return what was sent with the good requests of an operation."""
+    return [call.body for call in simulator.calls(operation) if call.status == 200]
+
+
+def test_full_pipeline(fast: Simulator) -> None:
+    """Each step takes the job of the one before it, and nothing is cancelled when all goes well."""
+    state, tasks = run("full_pipeline")
+
+    assert state == "success"
+    assert set(tasks.values()) == {"success"}
+    [processing], [training], [endpoint] = (
+        bodies(fast, operation)
+        for operation in ("StartMLDataProcessingJob", "StartMLModelTrainingJob", "CreateMLEndpoint")
+    )
+    assert training["dataProcessingJobId"] == processing["id"]
+    assert endpoint["mlModelTrainingJobId"] == training["id"]
+    assert not [call for call in fast.journal if call.method == "DELETE"]
+
+
+def test_full_pipeline_serves_on(fast: Simulator) -> None:
+    """The next run changes the endpoint that there is; one that fails leaves it alone."""
+    run("full_pipeline")
+    fast.script("modeltraining", fail_stage="hpoJob", reason="AlgorithmError: no")
+    state, tasks = run("full_pipeline")
+
+    assert state == "failed"
+    assert (tasks["fraud.train"], tasks["fraud.deploy"]) == ("failed", "upstream_failed")
+    assert fast.describe("endpoints", "fraud")["status"] == "InService"
+
+    state, _ = run("full_pipeline")
+
+    assert state == "success"
+    first, second = bodies(fast, "CreateMLEndpoint")
+    assert (first["id"], second["id"]) == ("fraud", "fraud")
+    assert second["update"] is True
+
+
+def test_nightly_incremental(fast: Simulator) -> None:
+    """A night builds on the model that was trained last, whatever has failed since; so does a training."""
+    # The first run has nothing to build on, and trains.
+    assert run("nightly_incremental")[0] == "success"
+    [data], [model] = (
+        bodies(fast, operation) for operation in ("StartMLDataProcessingJob", "StartMLModelTrainingJob")
+    )
+    assert "previousDataProcessingJobId" not in data
+    assert "previousModelTrainingJobId" not in model
+
+    # The second takes its model to new data.
+    state, tasks = run("nightly_incremental")
+    assert (state, tasks["retrain.process"]) == ("success", "skipped")
+    [transform] = bodies(fast, "StartMLModelTransformJob")
+    refreshed = bodies(fast, "StartMLDataProcessingJob")[-1]
+    assert refreshed["previousDataProcessingJobId"] == data["id"]
+    assert transform["mlModelTrainingJobId"] == model["id"]
+    assert transform["dataProcessingJobId"] == refreshed["id"]
+    assert bodies(fast, "CreateMLEndpoint")[-1]["mlModelTransformJobId"] == transform["id"]
+
+    # A training that fails is built upon by nobody; nor are the data that were processed for it.
+    fast.script("modeltraining", fail_stage="hpoJob", reason="AlgorithmError: no")
+    assert run("nightly_incremental", retrain=True)[0] == "failed"
+    in_vain = bodies(fast, "StartMLModelTrainingJob")[-1]
+    assert in_vain["previousModelTrainingJobId"] == model["id"]
+
+    assert run("nightly_incremental")[0] == "success"
+    assert bodies(fast, "StartMLDataProcessingJob")[-1]["previousDataProcessingJobId"] == data["id"]
+    assert bodies(fast, "StartMLModelTransformJob")[-1]["mlModelTrainingJobId"] == model["id"]
+
+    # The next one that is asked for has a warm start from the first.
+    assert run("nightly_incremental", retrain=True)[0] == "success"
+    again = bodies(fast, "StartMLModelTrainingJob")[-1]
+    assert again["previousModelTrainingJobId"] == model["id"]
+
+    assert run("nightly_incremental")[0] == "success"
+    assert bodies(fast, "StartMLModelTransformJob")[-1]["mlModelTrainingJobId"] == again["id"]
+    assert (
+        bodies(fast, "StartMLDataProcessingJob")[-1]["previousDataProcessingJobId"]
+        == again["dataProcessingJobId"]
+    )
+
+
+def test_train_several_models(fast: Simulator) -> None:
+    """Each model is trained on the same data; one that fails doesn't keep another from being served."""
+    fast.script("modeltraining", fail_stage="hpoJob", reason="AlgorithmError: no")
+
+    state, tasks = run("train_several_models")
+
+    assert (state, tasks["serve.deploy"]) == ("success", "success")
+    failed, *completed = bodies(fast, "StartMLModelTrainingJob")
+    assert {training["modelName"] for training in (failed, *completed)} == {"rgcn", "transe", "rotate"}
+    assert len({training["dataProcessingJobId"] for training in (failed, *completed)}) == 1
+    [endpoint] = bodies(fast, "CreateMLEndpoint")
+    assert endpoint["mlModelTrainingJobId"] in [training["id"] for training in completed]
+
+
+@pytest.mark.parametrize(("answer", "deployed"), [("Approve", "success"), ("Reject", "skipped")])
+def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None:
+    """The model is deployed when somebody has approved it, and not when somebody has rejected it."""
+    over = Event()
+    with ThreadPoolExecutor(1) as person:
+        answered = person.submit(decide, "approve_deployment", "approve", answer, over)
+        try:
+            state, tasks = run("approve_deployment")
+        finally:
+            over.set()
+        answered.result()
+
+    if IS_AIRFLOW_2 and answer == "Reject":
+        assert (state, tasks["fraud.deploy"]) == ("failed", "upstream_failed")
+    else:
+        assert (state, tasks["fraud.deploy"]) == ("success", deployed)
+    assert len(bodies(fast, "CreateMLEndpoint")) == (deployed == "success")
+
+
+def decide(dag_id: str, task_id: str, answer: str, over: Event) -> None:
+    """Decide like a person in the UI, once the task waits for one: respond, or mark the task on Airflow 2."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    while not over.wait(0.1):
+        with create_session() as session:
+            waiting = (
+                session.query(TaskInstance)
+                .filter_by(dag_id=dag_id, task_id=task_id)
+                .filter(TaskInstance.state.in_(["awaiting_input", "up_for_reschedule"]))
+                .first()
+            )
+            if waiting is None:
+                continue
+            if IS_AIRFLOW_2:
+                waiting.state = "success" if answer == "Approve" else "failed"
+            else:
+                respond(waiting, answer, session)
+            return
+
+
+def respond(waiting: Any, answer: str, session: Any) -> None:
+    """Answer what a human is asked, by the function behind Airflow's REST API."""
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from airflow.api_fastapi.core_api.datamodels.hitl import UpdateHITLDetailPayload
+    from airflow.api_fastapi.core_api.routes.public.hitl import update_hitl_detail
+
+    update_hitl_detail(
+        dag_id=waiting.dag_id,
+        dag_run_id=waiting.run_id,
+        task_id=waiting.task_id,
+        update_hitl_detail_payload=UpdateHITLDetailPayload(chosen_options=[answer], params_input={}),
+        user=SimpleAuthManagerUser(username="somebody", role="admin"),
+        session=session,
+    )
+
+
+def test_on_training_completed() -> None:
+    """A training that completes can schedule a Dag on Airflow 3; the file has no Dag on Airflow 2."""
+    if not HAS_WATCHERS:
+        with pytest.raises(AttributeError, match="dag"):
+            load("on_training_completed")
+        return
+
+    # Events come from a triggerer alone: what the Dag does with them is in tests/system/test_events.py.
+    timetable: Any = load("on_training_completed").timetable
+    asset = timetable.asset_condition
+    assert asset.uri == "neptune-ml://mycluster/modeltraining/nightly-*"
+    assert [watcher.trigger.job_id for watcher in asset.watchers] == ["nightly-*"]

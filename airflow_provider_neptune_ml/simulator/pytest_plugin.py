@@ -35,4 +35,6 @@ def neptune_ml_simulator() -> Iterator[Simulator]:
 def neptune_ml_connection(neptune_ml_simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     """The simulator of ``neptune_ml_simulator``, with the connection ``neptune_ml_default`` leading to it."""
     monkeypatch.setenv("AIRFLOW_CONN_NEPTUNE_ML_DEFAULT", json.dumps(neptune_ml_simulator.connection))
+    # Triggers share a client for 15 minutes: not with those of the test before.
+    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.neptune_ml._SHARED", {})
     return neptune_ml_simulator

@@ -1,0 +1,43 @@
+"""Have somebody approve a model before it is deployed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
+
+from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
+    # [START approve_deployment]
+    pipeline = NeptuneMLPipeline(
+        group_id="fraud",
+        process={
+            "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
+            "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+        },
+        train={"train_model_s3_location": "s3://my-bucket/models/{{ ds }}"},
+        deploy={"endpoint_id": "fraud"},
+        default_args={"deferrable": True, "poll_interval": 10},
+    )
+    approve: Any
+    if AIRFLOW_V_3_1_PLUS:
+        # Asks under "Required Actions" in the UI; "Reject" skips the deployment.
+        from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+        approve = ApprovalOperator(
+            task_id="approve",
+            subject="Deploy the model of {{ ds }}?",
+            body="Training job {{ ti.xcom_pull(task_ids='fraud.train') }}",
+        )
+    else:
+        # Waits until somebody marks it as a success, or as failed.
+        @task.sensor(task_id="approve", mode="reschedule", poke_interval=300, timeout=7 * 24 * 60 * 60)
+        def wait_for_a_person() -> bool:
+            return False
+
+        approve = wait_for_a_person()
+
+    pipeline.train >> approve >> pipeline.deploy
+    # [END approve_deployment]

@@ -1,0 +1,39 @@
+"""Process a graph, train a model on it and serve it: the whole lifecycle in one call."""
+
+from __future__ import annotations
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+with DAG("full_pipeline", schedule=None, tags=["neptune-ml"]) as dag:
+    # [START full_pipeline]
+    pipeline = NeptuneMLPipeline(
+        group_id="fraud",
+        process={
+            "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
+            "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+        },
+        train={
+            "train_model_s3_location": "s3://my-bucket/models/{{ ds }}",
+            "training_instance_type": "ml.g5.2xlarge",
+            "max_hpo_number_of_training_jobs": 10,
+        },
+        deploy={"endpoint_id": "fraud", "instance_type": "ml.m5.xlarge"},
+        default_args={"deferrable": True, "poll_interval": 10},
+    )
+    # [END full_pipeline]
+
+    # [START full_pipeline_tasks]
+    @task
+    def check_export() -> None:
+        """Whatever has to be true before the first job costs money."""
+
+    @task
+    def announce(endpoint_id: str) -> str:
+        """Run when the new model is in service."""
+        return f"{endpoint_id} serves a new model"
+
+    check_export() >> pipeline.process
+    announce(pipeline.deploy.output)
+    # [END full_pipeline_tasks]

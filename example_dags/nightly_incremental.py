@@ -1,0 +1,53 @@
+"""Refresh what a model says of a growing graph every night; train it anew when asked to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
+
+with DAG(
+    "nightly_incremental",
+    schedule="@daily",
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    catchup=False,
+    max_active_runs=1,
+    params={"retrain": Param(False, type="boolean")},
+    tags=["neptune-ml"],
+) as dag:
+    # [START nightly_incremental]
+    data = {
+        "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
+        "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+    }
+    # Trains, with a warm start from the training before.
+    retrain = NeptuneMLPipeline(
+        group_id="retrain",
+        process=data,
+        train={"train_model_s3_location": "s3://my-bucket/models/{{ ds }}"},
+        deploy={"endpoint_id": "fraud"},
+        incremental=True,
+        default_args={"deferrable": True, "poll_interval": 10},
+    )
+    # Takes the model that was trained last to the graph of today.
+    model = previous_job_id("retrain.train")
+    trained_on = previous_job_id("retrain.train", key="data_processing_job_id")
+    refresh = NeptuneMLPipeline(
+        group_id="refresh",
+        process={**data, "previous_data_processing_job_id": trained_on},
+        train=model,
+        transform={"model_transform_output_s3_location": "s3://my-bucket/transformed/{{ ds }}"},
+        deploy={"endpoint_id": "fraud"},
+        default_args={"deferrable": True, "poll_interval": 10},
+    )
+
+    @task.branch
+    def choose(model: str, params: dict[str, Any] | None = None) -> str:
+        """Train in the first run, and when asked to."""
+        return "refresh" if model and params and not params["retrain"] else "retrain"
+
+    choose(model) >> [retrain, refresh]
+    # [END nightly_incremental]
