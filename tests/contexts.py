@@ -25,8 +25,8 @@ class TaskInstance:
         return self.start_date
 
     def xcom_push(self, key: str, value: Any) -> None:
-        """Keep a value; pushing a key twice is what later fails in Airflow's API."""
-        assert key not in self.xcoms
+        """Keep a value; pushing it again is a needless request."""
+        assert key not in self.xcoms or self.xcoms[key] != value
         self.xcoms[key] = value
 
 

@@ -205,6 +205,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.additional_parameters = additional_parameters
         self._starting = False
         self._unused_id: str | None = None
+        self._announced = ""
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
@@ -231,10 +232,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self._unused_id = _Unused(context).noted()
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()
-        context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
+        self._announce(context, resource_id)
         if not self.wait_for_completion:
-            self._raise_if_killed()
             _Unused(context).forget()
+            self._raise_if_killed()
             return resource_id
         try:
             return self._await(context, resource_id)
@@ -263,6 +264,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         context["ti"].xcom_push(key="description", value=dict(description))
         _Unused(context).forget()
         return resource_id
+
+    def _announce(self, context: Context, resource_id: str) -> None:
+        """Have the id in XCom before a job may exist: a teardown finds it, however this try ends."""
+        if resource_id != self._announced:
+            context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
+            self._announced = resource_id
 
     def _find_earlier(self, context: Context) -> str | None:
         """Return the id of a job that an earlier try of this task started and that can be taken over."""
@@ -301,6 +308,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         if existing is None or (may_be_ours and self._adopt(resource_id, existing)):
             return resource_id
         self._active_id = None
+        self._announce(context, "")
         update = ", or say update=True to change it" if "update" in self.request_parameters else ""
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
@@ -341,6 +349,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 raise
 
         _Unused(context).remember(candidate)
+        self._announce(context, candidate)
         self._active_id, self._starting = candidate, True
         self._raise_if_killed()
         try:

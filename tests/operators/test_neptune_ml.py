@@ -142,6 +142,32 @@ def test_pushes_the_id_at_once(simulator: Simulator) -> None:
     assert where["ti"].xcoms == {"job_id": "mine"}
 
 
+def test_pushes_the_id_before_the_job_exists(simulator: Simulator) -> None:
+    """A teardown finds the job of a worker that died with the request under way."""
+    where = context()
+    simulator.add_fault(Fault(kind="access_denied", operation=START))
+
+    with pytest.raises(NeptuneMLServiceError):
+        start().execute(where)
+
+    [request] = simulator.calls(START)
+    assert where["ti"].xcoms == {"job_id": request.id}
+
+
+def test_does_not_push_the_id_of_a_foreign_job(simulator: Simulator) -> None:
+    """A teardown does not cancel a job that took the id in the moment between the look and the start."""
+    where = context()
+    simulator.add_fault(
+        Fault(kind="access_denied", operation=GET, status=404, code="MLResourceNotFoundException")
+    )
+    simulator.seed("modeltraining", "mine", status="InProgress")
+
+    with pytest.raises(AirflowFailException, match="exists already"):
+        start(job_id="mine").execute(where)
+
+    assert where["ti"].xcoms == {"job_id": ""}
+
+
 def test_waits_for_completion(simulator: Simulator) -> None:
     """With wait_for_completion the task ends when the job has completed, and has its description in XCom."""
     where = context()
@@ -397,11 +423,11 @@ def test_execution_timeout_in_the_middle_of_the_start(simulator: Simulator) -> N
 def test_kill_between_start_and_wait(simulator: Simulator) -> None:
     """A task killed after its request was answered, whatever it is doing, does not succeed."""
     task = start(job_id="mine")
-    where = context()
-    where["ti"].xcom_push = lambda **_: task.on_kill()
+    store = TaskStateStore()
+    store.delete = lambda _: task.on_kill()  # type: ignore[method-assign]
 
     with pytest.raises(NeptuneMLKilledError):
-        task.execute(where)
+        task.execute(context(task_state_store=store))
 
     assert statuses(simulator)["mine"] == "Stopping"
 
