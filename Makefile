@@ -57,6 +57,11 @@ test-lowest: ## Tests on the lowest versions that pyproject.toml allows
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
 	.venv/$*/bin/python -m pytest | tee .venv/$*/pytest.log
 
+.PHONY: test-reliability
+test-reliability: .venv/airflow-3/.installed .venv/airflow-2.11/.installed ## Kill what runs a job, row by row of docs/reliability.md
+	.venv/airflow-3/bin/python -m pytest tests/system/test_reliability.py
+	.venv/airflow-2.11/bin/python -m pytest tests/system/test_reliability.py
+
 .venv/airflow-3/.installed: GROUPS := test lint
 .venv/airflow-2.11/.installed .venv/lowest/.installed: GROUPS := test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)

@@ -42,7 +42,7 @@ def _waits_in_database(task_instance: Any, trigger_id: int | None) -> bool:
 
     with create_session() as session:
         row = (
-            session.query(TaskInstance.state, TaskInstance.trigger_id)
+            session.query(TaskInstance.state, TaskInstance.trigger_id, TaskInstance.try_number)
             .filter_by(
                 dag_id=task_instance.dag_id,
                 task_id=task_instance.task_id,
@@ -51,5 +51,6 @@ def _waits_in_database(task_instance: Any, trigger_id: int | None) -> bool:
             )
             .one_or_none()
         )
-    # A task that was cleared may wait again by now, for another trigger.
-    return row is not None and row.state == "deferred" and row.trigger_id == trigger_id
+    # A task that was cleared may wait again by now: for another trigger, whose id SQLite may use again.
+    waits_for = ("deferred", trigger_id, task_instance.try_number)
+    return row is not None and (row.state, row.trigger_id, row.try_number) == waits_for

@@ -424,7 +424,7 @@ def test_kill_between_start_and_wait(simulator: Simulator) -> None:
     """A task killed after its request was answered, whatever it is doing, does not succeed."""
     task = start(job_id="mine")
     store = TaskStateStore()
-    store.delete = lambda _: task.on_kill()  # type: ignore[method-assign]
+    store.delete = lambda _: task.on_kill()  # type: ignore[assignment, method-assign]
 
     with pytest.raises(NeptuneMLKilledError):
         task.execute(context(task_state_store=store))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -47,6 +49,8 @@ class RestApi:
         self.url = url
         self.version = version
         self._token = ""
+        # Two requests that write at the same time can block each other, see `busy` of LocalAirflow.
+        self._writing = threading.Lock()
 
     def call(self, method: str, path: str, body: object = None, *, accept: str = "application/json") -> Any:
         """Send one request and return the decoded answer.
@@ -60,7 +64,8 @@ class RestApi:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         data = None if body is None else json.dumps(body).encode()
-        return _send(Request(f"{self.url}{prefix}{path}", data=data, method=method, headers=headers))
+        with nullcontext() if method == "GET" else self._writing:
+            return _send(Request(f"{self.url}{prefix}{path}", data=data, method=method, headers=headers))
 
     def health(self) -> dict[str, str]:
         """Return the status of each component; empty while the server does not answer."""
@@ -115,6 +120,10 @@ class DagRun:
         tasks = self.api.call("GET", f"{self._path}/taskInstances")["task_instances"]
         return sorted(tasks, key=lambda task: (task["start_date"] or "~", task["task_id"]))
 
+    def task(self, task_id: str) -> dict[str, Any]:
+        """Return one task instance as the API describes it."""
+        return dict(self.api.call("GET", f"{self._path}/taskInstances/{task_id}"))
+
     def task_states(self) -> dict[str, str | None]:
         """Return the state of each task, None before it was scheduled; a mapped task's last instance."""
         return {task["task_id"]: task["state"] for task in self.tasks()}
@@ -137,9 +146,14 @@ class DagRun:
             body["dry_run"] = False
         self.api.call("PATCH", f"{self._path}/taskInstances/{task_id}", body)
 
+    def set_state(self, state: str) -> None:
+        """Mark the whole run `success` or `failed`."""
+        self.api.call("PATCH", self._path, {"state": state})
+
     def clear(self, *task_ids: str) -> None:
         """Clear tasks, so that they run again."""
-        body = {"dag_run_id": self.run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
+        body: dict[str, object] = {"dag_run_id": self.run_id, "task_ids": task_ids, "reset_dag_runs": True}
+        body.update(dry_run=False, only_failed=False)
         self.api.call("POST", f"/dags/{self.dag_id}/clearTaskInstances", body)
 
     def log(self, task_id: str, *, try_number: int = 1) -> str:

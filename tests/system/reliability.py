@@ -1,0 +1,129 @@
+"""Where docs/reliability.md is proved: a simulated cluster, a real Airflow, and what may happen to them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, TypeVar
+
+import psutil
+
+from airflow_provider_neptune_ml.kinds import KINDS
+from tests.system.local_airflow import AIRFLOW
+from tests.system.rest_api import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from airflow_provider_neptune_ml.simulator import Simulator
+    from tests.system.local_airflow import LocalAirflow
+    from tests.system.rest_api import DagRun
+
+T = TypeVar("T")
+
+# When a test gives up.
+PATIENCE_SECONDS = 120
+
+
+class Ground:
+    """
+    A cluster and an Airflow that works with it; what holds is read from the cluster.
+
+    :param cluster: Its clock stands still: a job goes on until it is ended from here.
+    :param airflow: Its workers are children of its scheduler.
+    """
+
+    def __init__(self, cluster: Simulator, airflow: LocalAirflow) -> None:
+        self.cluster = cluster
+        self.airflow = airflow
+
+    def jobs(self, run: DagRun, task_id: str = "job") -> dict[str, str]:
+        """Return the status of each job that a task started, by id and in order."""
+        return self._jobs(f"{run.dag_id}-{task_id}-")
+
+    def jobs_of_dag(self, dag_id: str) -> dict[str, str]:
+        """Return the status of each job that a Dag started, by id and in order."""
+        return self._jobs(f"{dag_id}-")
+
+    def _jobs(self, words: str) -> dict[str, str]:
+        # What a job's id begins with, see ADR 2.
+        name = re.sub(r"[^A-Za-z0-9]+", "-", words).lstrip("-")
+        return {
+            job["id"]: job["status"]
+            for jobs in self.cluster.overview()["kinds"].values()
+            for job in jobs
+            if job["id"].startswith(name)
+        }
+
+    def requests(self, job: str, verb: str) -> int:
+        """
+        Return how often something was asked of a job.
+
+        :param verb: Of the operation: `get` or `stop`.
+        """
+        operations = {getattr(kind, f"{verb}_operation") for kind in KINDS.values()}
+        return sum(call.id == job and call.operation in operations for call in self.cluster.journal)
+
+    def new_job(self, run: DagRun, task_id: str = "job", *, known: Collection[str] = ()) -> str:
+        """Wait until a task has started a job that isn't known yet, and return the job's id."""
+        return _until(
+            lambda: next((job for job in self.jobs(run, task_id) if job not in known), None),
+            f"a job of {run.dag_id}.{task_id}",
+        )
+
+    def wait_for_poll(self, job: str) -> None:
+        """Wait until somebody asks how a job is doing, from now on."""
+        before = self.requests(job, "get")
+        _until(lambda: self.requests(job, "get") > before, f"a poll of {job}")
+
+    def polled_job(self, run: DagRun, task_id: str = "job", *, known: Collection[str] = ()) -> str:
+        """Wait until a task waits for a job that isn't known yet, and return the job's id."""
+        job = self.new_job(run, task_id, known=known)
+        self.wait_for_poll(job)
+        return job
+
+    def wait_for_stop(self, job: str) -> None:
+        """Wait until a job was asked to stop."""
+        _until(lambda: self.requests(job, "stop"), f"the cancellation of {job}")
+
+    def finish(self, *jobs: str) -> None:
+        """Let jobs end well."""
+        kinds = {job["id"]: kind for kind, jobs in self.cluster.overview()["kinds"].items() for job in jobs}
+        for job in jobs:
+            self.cluster.finish(kinds[job], job)
+
+    def state_at_end(self, run: DagRun) -> str:
+        """Wait for the end of a run and return its state."""
+        return run.wait(within=PATIENCE_SECONDS)
+
+    def worker(self, run: DagRun, task_id: str = "job") -> list[psutil.Process]:
+        """Return the processes that a task runs in: its supervisor, and its own."""
+        task = psutil.Process(run.task(task_id)["pid"])
+        supervisor = task.parent()
+        assert supervisor
+        assert supervisor.pid != self.airflow.processes["scheduler"].pid
+        return [supervisor, task]
+
+    def kill_worker(self, run: DagRun, task_id: str = "job") -> None:
+        """Kill a task and its supervisor with SIGKILL, as the loss of their machine would."""
+        for process in self.worker(run, task_id):
+            process.kill()
+
+    def clear_running(self, run: DagRun) -> None:
+        """Clear the running tasks of a run, the only one of its Dag."""
+        if AIRFLOW == 3:
+            run.clear(*run.task_states())
+            return
+        # The REST API of 2.11 says that it cleared a running task, but doesn't. The UI and this do.
+        command = [sys.executable, "-m", "airflow", "tasks", "clear", "--yes", run.dag_id]
+        subprocess.run(command, env=self.airflow.env, check=True, capture_output=True)
+
+    def wait_for_mark(self, moment: str) -> None:
+        """Wait until a task stands still in the middle of a request, see the Dags."""
+        mark = self.airflow.home / f"stands-at-{moment}"
+        _until(mark.exists, f"a task that stands still at {moment}")
+
+
+def _until(condition: Callable[[], T | None], what: str) -> T:
+    return until(condition, within=PATIENCE_SECONDS, what=what)
