@@ -153,8 +153,7 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
         },
         "database": {
             "sql_alchemy_conn": f"sqlite:///{home / DATABASE}?timeout=30",
-            # On SQLite, Airflow 3's server takes a second connection to write: with the default 15, as many
-            # requests at once wait for each other.
+            # The default of 15 is fewer than the requests that a busy Airflow's tasks make at once.
             "sql_alchemy_pool_size": 100,
         },
         "logging": {
