@@ -32,6 +32,9 @@ class NeptuneMLError(AirflowException):
     :param transient: whether the same call may well succeed a moment later.
     """
 
+    # Whether the request may have been carried out all the same.
+    doubtful = False
+
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
@@ -51,6 +54,7 @@ class NeptuneMLServiceError(NeptuneMLError):
     :param request_id: the id that AWS support asks for; empty where the reply had none.
     :param resent: whether botocore had sent the request before, so that an earlier one may have been carried
         out.
+    :param doubtful: whether this one may have been carried out all the same.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class NeptuneMLServiceError(NeptuneMLError):
         http_status: int,
         request_id: str,
         resent: bool = False,
+        doubtful: bool = False,
         transient: bool = False,
     ) -> None:
         super().__init__(message, transient=transient)
@@ -70,6 +75,7 @@ class NeptuneMLServiceError(NeptuneMLError):
         self.http_status = http_status
         self.request_id = request_id
         self.resent = resent
+        self.doubtful = doubtful
 
 
 class NeptuneMLNotFoundError(NeptuneMLServiceError):
@@ -78,6 +84,8 @@ class NeptuneMLNotFoundError(NeptuneMLServiceError):
 
 class NeptuneMLUnreachableError(NeptuneMLError):
     """No answer, or none of Neptune's: the host, the network, TLS or the credentials are at fault."""
+
+    doubtful = True
 
 
 class NeptuneMLTimeoutError(NeptuneMLError):

@@ -129,16 +129,19 @@ class ResourceKind:
             and self.phase_of(description.get("status")) is not Phase.RUNNING
         )
 
+    def is_stopping(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a resource was asked to stop and has not ended yet."""
+        return _is(description, self.statuses.stopping)
+
     def is_under_way(self, description: Mapping[str, Any]) -> bool:
         """Tell whether a resource may still come to a good end: it has not ended and is not being stopped."""
-        status = str(description.get("status") or "")
-        return (
-            self.phase_of(status) is Phase.RUNNING and status.casefold() != self.statuses.stopping.casefold()
-        )
+        return self.phase_of(description.get("status")) is Phase.RUNNING and not self.is_stopping(description)
 
-    def is_new(self, description: Mapping[str, Any]) -> bool:
-        """Tell whether a resource is being made for the first time, and not changed."""
-        return str(description.get("status") or "").casefold() == self.statuses.running.casefold()
+    def is_being_made(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a resource is under way for the first time: an endpoint may be changed later."""
+        if self.statuses.updating:
+            return _is(description, self.statuses.running)
+        return self.is_under_way(description)
 
     def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
         """Yield the stages that a description has something to say about, each with its part."""
@@ -267,6 +270,10 @@ def is_valid_id(value: object) -> bool:
 def stage_phase(status: str | None) -> Phase:
     """Return what the status word of a stage means; SageMaker's words are the same for every kind."""
     return _find(_STAGE_ENDS, status) or Phase.RUNNING
+
+
+def _is(description: Mapping[str, Any], word: str) -> bool:
+    return str(description.get("status") or "").casefold() == word.casefold()
 
 
 def _find(ends: Mapping[str, Phase], status: str | None) -> Phase | None:

@@ -258,6 +258,19 @@ class Watch:
         return self.name[0].upper() + self.name[1:]
 
 
+def late_stop_in_words(taken: bool | NeptuneMLError | None) -> str:
+    """
+    Say what became of a job whose time is over.
+
+    :param taken: whether the request to stop was taken, the error that came instead; None: there was none.
+    """
+    if taken is None:
+        return "It goes on (cancel_on_timeout is False)."
+    if isinstance(taken, NeptuneMLError):
+        return f"It could not be asked to stop: {taken}"
+    return "It was asked to stop." if taken else "It has ended by now."
+
+
 def describe_progress(kind: ResourceKind, description: Description) -> str:
     """Put a description's status and current stage into a few words."""
     status = str(description.get("status") or "without a status")

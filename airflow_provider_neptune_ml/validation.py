@@ -32,7 +32,7 @@ def validate(arguments: Mapping[str, Any]) -> None:
             continue
         for suffix, (is_right, rule) in _RULES.items():
             if name.endswith(suffix) and not is_right(value):
-                raise ValueError(f"{name}={value!r} must be {rule}")
+                raise ValueError(f"{name}={_shown(value)} must be {rule}")
 
 
 def validate_alternatives(arguments: Mapping[str, Any], alternatives: Sequence[Sequence[str]]) -> None:
@@ -48,12 +48,19 @@ def validate_alternatives(arguments: Mapping[str, Any], alternatives: Sequence[S
         raise ValueError(f"{values} given: must be {choices}, and not both")
 
 
-def validate_seconds(name: str, value: object) -> float:
+def validate_seconds(name: str, value: object, *, zero: bool = True) -> float:
     """Return a time given as a number or a timedelta in seconds."""
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 <= seconds < float("inf"):
         raise ValueError(f"{name}={value!r} must be a number of seconds, 0 or more, or a timedelta")
+    if not (zero or seconds):
+        raise ValueError(f"{name}={value!r} must be more than 0 seconds")
     return float(seconds)
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value names a resource: "None" is what a template makes of nothing."""
+    return is_valid_id(value) and value != "None"
 
 
 def _is_count(value: object) -> bool:
@@ -82,9 +89,20 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, (list, tuple)) and all(_is_text(item) or is_templated(item) for item in value)
 
 
+def _shown(value: object) -> str:
+    """Return a value for a message; of a dict the keys alone, as a proxy's password may be in it."""
+    return (
+        "{" + ", ".join(f"{key!r}: ..." for key in value) + "}" if isinstance(value, Mapping) else repr(value)
+    )
+
+
 def _is_plain_dict(value: object) -> bool:
+    def known_later(item: object) -> None:
+        if not is_templated(item):
+            raise TypeError
+
     try:
-        json.dumps(value)
+        json.dumps(value, default=known_later)
     except (TypeError, ValueError):
         return False
     return isinstance(value, Mapping)
@@ -102,8 +120,8 @@ _CUSTOM_PARAMETERS = (
     "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
 )
 _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "job_id": (is_valid_id, ID_RULE),
-    "endpoint_id": (is_valid_id, ID_RULE),
+    "job_id": (is_id, ID_RULE),
+    "endpoint_id": (is_id, ID_RULE),
     "_s3_location": (_starts("s3://"), "an S3 location: s3://bucket/prefix"),
     "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
     "instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),

@@ -15,6 +15,8 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
+    # Nobody should pay for an example before they said so.
+    is_paused_upon_creation=True,
     params={"retrain": Param(False, type="boolean")},
     tags=["neptune-ml"],
 ) as dag:

@@ -42,6 +42,12 @@ def _cluster() -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture(autouse=True)
+def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triggers share a client for 15 minutes: not with those of the test before."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.neptune_ml._SHARED", {})
+
+
 @pytest.fixture
 def simulator(_cluster: Simulator) -> Simulator:
     """A simulated cluster without a trace of other tests; its clock stands still until it is stepped."""
@@ -59,8 +65,6 @@ def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], **chang
     """Set the default Airflow connection, changed as given."""
     changed = {**connection, **changes}
     monkeypatch.setenv(CONNECTION_VARIABLE, json.dumps(changed))
-    # Triggers share a client for 15 minutes: not with those of the test before.
-    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.neptune_ml._SHARED", {})
     return changed
 
 

@@ -195,7 +195,8 @@ def test_teardown_cancels_what_was_left_running(monkeypatch: pytest.MonkeyPatch)
     with Simulator(speed=60) as simulator:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "data-1", status="Completed")
-        simulator.add_fault(Fault("internal_failure", "GetMLModelTrainingJob", times=5))
+        # The look for a job that has the id passes.
+        simulator.add_fault(Fault("internal_failure", "GetMLModelTrainingJob", skip=1, times=5))
 
         dag_run = pipelines.lost_sight.test()
 

@@ -133,11 +133,14 @@ def _refused(
         http_status=http_status,
         request_id=request_id,
         resent=int(metadata.get("RetryAttempts", 0)) > 0,
+        doubtful=(http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES,
         transient=transient,
     )
 
 
 def _unanswered(error: Exception, what: str, endpoint_url: str) -> NeptuneMLUnreachableError:
+    if absent := next((e for e in _causes(error) if isinstance(e, FileNotFoundError)), None):
+        return NeptuneMLUnreachableError(f"{what} was not sent: check `verify`: {absent}.")
     if isinstance(error, SSLError):
         untrusted = next((e for e in _causes(error) if isinstance(e, ssl.SSLCertVerificationError)), None)
         if untrusted:

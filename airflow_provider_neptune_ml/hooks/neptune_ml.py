@@ -88,11 +88,13 @@ class NeptuneMLHook(AwsBaseHook):
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
     ) -> None:
+        # A template makes a text of it.
+        flags = {"true": True, "false": False}
         try:
             super().__init__(
                 aws_conn_id=aws_conn_id,
                 region_name=region_name,
-                verify=verify,
+                verify=flags.get(verify.casefold(), verify) if isinstance(verify, str) else verify,
                 config=config,
                 client_type="neptunedata",
             )
@@ -422,6 +424,8 @@ class NeptuneMLHook(AwsBaseHook):
             # "Already ended" and "no such id" differ in nothing but their wording. The resource itself knows.
             named = {"id": resource_id, **self._role()}
             description = self._call(kind, kind.get_operation, resource_id, named, client=client)
+            if kind.is_stopping(description):
+                return True
             if not kind.is_over(description):
                 raise
             return False
@@ -446,7 +450,9 @@ class NeptuneMLHook(AwsBaseHook):
         except NeptuneMLError as error:
             self.log.warning("Credentials have expired, and can't be renewed: %s", error)
             return
-        self.__dict__.update(renewed, _client=renewed["conn"])
+        self.__dict__.update(renewed)
+        if "conn" in renewed:
+            self.__dict__["_client"] = renewed["conn"]
 
 
 def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import itertools
 import re
 import sys
@@ -18,6 +19,7 @@ from airflow.providers.common.compat.version_compat import get_base_airflow_vers
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
+    NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
@@ -31,6 +33,7 @@ from airflow_provider_neptune_ml.polling import (
     NOT_FOUND_GRACE_SECONDS,
     Goal,
     Watch,
+    late_stop_in_words,
 )
 from airflow_provider_neptune_ml.validation import is_set, validate, validate_alternatives, validate_seconds
 
@@ -78,7 +81,7 @@ class NeptuneMLOperator(NeptuneMLTask):
     ) -> None:
         super().__init__(**kwargs)
         self.wait_for_completion = wait_for_completion
-        self.poll_interval = validate_seconds("poll_interval", poll_interval)
+        self.poll_interval = validate_seconds("poll_interval", poll_interval, zero=False)
         self.timeout = validate_seconds("timeout", timeout)
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
         self.deferrable = deferrable
@@ -89,8 +92,12 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Take up the task when the trigger is done with the wait."""
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without a word.")
+        if event["status"] == "failed":
+            raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
         if event["status"] != "success":
-            raise NeptuneMLError(event["message"])
+            raise (NeptuneMLTimeoutError if event["status"] == "timeout" else NeptuneMLError)(
+                event["message"]
+            )
         return self._finish(context, event["resource_id"], event["description"])
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
@@ -213,6 +220,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             # A first run has nothing before it, which a template can only say with a text.
             if name.startswith("previous_") and getattr(self, name) in ("", "None"):
                 setattr(self, name, None)
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+            if required and getattr(self, name) is None:
+                raise ValueError(f"{name}=None must be given")
         names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
         arguments = {name: getattr(self, name) for name in names}
         validate(arguments)
@@ -276,11 +287,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = context["ti"]
         if not self.durable or self.resource_id:
             return None
-        # Clearing a task moves max_tries on by its retries: the tries before belong to what was cleared.
-        first_try = max(1, (ti.max_tries or 0) - (self.retries or 0) + 1)
-        for attempt in range(ti.try_number - 1, first_try - 1, -1):
+        for attempt in range(ti.try_number - 1, self._first_try(ti) - 1, -1):
             latest = None
             for candidate in _ids_of(ti, attempt):
+                self._announce(context, candidate)
                 if (description := self._look_up(candidate)) is None:
                     break
                 latest = candidate, description
@@ -288,24 +298,35 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 return self._adopt(*latest, may_serve=True)
         return None
 
+    def _first_try(self, ti: Any) -> int:
+        """Return the first try since the task was cleared, which moves max_tries on by its retries."""
+        return max(1, (ti.max_tries or 0) - (self.retries or 0) + 1)
+
     def _start(self, context: Context) -> str:
         """Send the start request under the first id that is free."""
+        ti = context["ti"]
         if self.resource_id:
             change = self._update if is_set(self.update) else self._start_own
-            return change(context, self.resource_id, is_retry=context["ti"].try_number > 1)
-        for candidate in _ids_of(context["ti"], context["ti"].try_number):
-            taken = self._send(context, candidate)
-            if not taken or (taken.is_ours(self.durable) and self._adopt(candidate, taken.description)):
+            return change(context, self.resource_id, is_retry=ti.try_number > self._first_try(ti))
+        for candidate in _ids_of(ti, ti.try_number):
+            existing = self._look_up(candidate)
+            if existing is None:
+                # Whoever may take the id from now on is this task.
+                self._send(context, candidate)
+                return candidate
+            if self.durable and self._adopt(candidate, existing):
                 return candidate
         raise AssertionError("the ids of a try never end")
 
     def _start_own(self, context: Context, resource_id: str, *, is_retry: bool) -> str:
         """Send the start request under an id of the user's own, which doesn't tell whose the job is."""
         existing = self._look_up(resource_id)
-        may_be_ours = is_retry and self.durable
-        if existing is None and (taken := self._send(context, resource_id)):
-            existing, may_be_ours = taken.description, taken.is_ours(self.durable and is_retry)
-        if existing is None or (may_be_ours and self._adopt(resource_id, existing)):
+        if existing is None:
+            taken = self._send(context, resource_id)
+            if taken is None or taken.certainly_ours:
+                return resource_id
+            existing = taken.description
+        elif is_retry and self.durable and self._adopt(resource_id, existing):
             return resource_id
         self._active_id = None
         self._announce(context, "")
@@ -324,7 +345,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self.update = False
             return self._start_own(context, resource_id, is_retry=is_retry)
         may_be_ours = is_retry and self.durable and self.kind.is_under_way(existing)
-        if not (may_be_ours and self.kind.is_new(existing)):
+        if not (may_be_ours and self.kind.is_being_made(existing)):
             # What was there before this task is not this task's to stop.
             self.cancel_on_kill = self.cancel_on_timeout = False
         taken = None if may_be_ours else self._send(context, resource_id)
@@ -334,18 +355,18 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return resource_id
 
     def _send(self, context: Context, candidate: str) -> _Taken | None:
-        """Send the start request, again if need be; return the job that has the id, None if it was free."""
+        """Send the start request, again if need be; return what has the id if it is taken by now."""
         request = {name: getattr(self, name) for name in self.request_parameters}
-        unanswered = False
+        doubtful = False
 
         def start() -> None:
-            nonlocal unanswered
+            nonlocal doubtful
             try:
                 self.hook.start(
                     self.kind, id=candidate, additional_parameters=self.additional_parameters, **request
                 )
             except NeptuneMLError as error:
-                unanswered = unanswered or error.transient
+                doubtful = doubtful or (error.transient and error.doubtful)
                 raise
 
         _Unused(context).remember(candidate)
@@ -357,8 +378,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         except NeptuneMLServiceError as refusal:
             self._starting = False
             self._stop_if_killed()
-            description = self._look_behind(refusal, candidate)
-            return _Taken(description, refusal, certainly_ours=unanswered or refusal.resent)
+            certainly_ours = doubtful or (refusal.resent and not is_set(self.update))
+            return _Taken(self._look_behind(refusal, candidate), refusal, certainly_ours)
         # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
         self._starting = False
         self._stop_if_killed()
@@ -399,23 +420,23 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         status = description.get("status")
         unused = candidate == self._unused_id or (may_serve and not self.kind.is_over(description))
         succeeded = self.kind.phase_of(status) is Phase.SUCCEEDED
-        if not (self.kind.is_under_way(description) or (succeeded and unused)):
+        if not (self.kind.is_being_made(description) or (succeeded and unused)):
             return None
         self._active_id = candidate
         self.log.info("Taking over %s %r of an earlier try (%s)", self.kind.title, candidate, status)
         return candidate
 
     def _cancel_late(self, resource_id: str) -> str:
-        """Ask a job whose time is over to stop, and put what came of it into words."""
+        """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
         if not self.cancel_on_timeout:
-            return "It goes on (cancel_on_timeout is False)."
+            return late_stop_in_words(None)
         try:
             taken = self._patiently(
                 lambda: self.hook.stop(self.kind, resource_id), f"Stopping {self.kind.title} {resource_id!r}"
             )
         except NeptuneMLError as error:
-            return f"It could not be asked to stop: {error}"
-        return "It was asked to stop." if taken else "It has ended by now."
+            return late_stop_in_words(error)
+        return late_stop_in_words(taken)
 
 
 class _Unused:
@@ -458,10 +479,6 @@ class _Taken:
     description: Mapping[str, Any]
     refusal: NeptuneMLServiceError
     certainly_ours: bool
-
-    def is_ours(self, by_name: bool) -> bool:
-        """Tell whether the job may be taken over."""
-        return self.certainly_ours or by_name
 
 
 class NeptuneMLStopOperator(NeptuneMLOperator):

@@ -52,10 +52,9 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     - ``mode="poke"`` holds a worker slot, ``mode="reschedule"`` takes one for each poke;
     - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
-    - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all.
-    Airflow 3.3
-      or newer; a sensor that can't (older Airflow, mapped, ``outlets``, ``retries`` after a failure, an id
-      that is only known to a worker) says so in its log and takes a worker after all.
+    - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all, on
+      Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``retries`` after a
+      failure, an id that is only known to a worker) says so in its log and takes a worker after all.
 
     :param target_statuses: Terminal statuses that count as success (default: the kind's one good end). All of
         them: wait for the end, whatever it is. (templated)
@@ -107,6 +106,11 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         """Wait until the resource is where it should be; what ends the sensor otherwise says what and why."""
         self.validate_arguments()
         if self.deferrable:
+            if self._wants_to_start_from_trigger:
+                self.log.info(
+                    "The wait begins in a worker: %s",
+                    self._obstacle() or "a mapped task can't begin elsewhere",
+                )
             self._defer(context)
         with self._telling_why_it_is_skipped():
             return super().execute(context)
@@ -133,6 +137,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
                 self.kind.id_argument,
                 event["message"],
             )
+            # Nor may it be an id at all.
+            self.validate_arguments()
             self._defer(context)
         raise _ERRORS.get(event["status"], NeptuneMLError)(event["message"])
 
@@ -185,10 +191,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
-        if self._wants_to_start_from_trigger:
-            self.log.info(
-                "The wait begins in a worker: %s", self._obstacle() or "a mapped task can't begin elsewhere"
-            )
         if self.end_from_trigger and not self._can_end_from_trigger:
             self.log.info("The wait ends in a worker: %s", "outlets" if self.outlets else _TOO_OLD)
         started_at = self._first_poke(context)

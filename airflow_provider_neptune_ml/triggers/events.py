@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
@@ -119,6 +118,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._name = f"Watch of {self._row.title}s {job_id!r}"
         # None until the watch has begun.
         self._ended: set[str] | None = None
+        self._ended_before: dict[str, bool] = {}
         self._going: dict[str, Watch] = {}
         self._stored: Any = None
         self._streak: Patience | None = None
@@ -162,14 +162,15 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if self._ended is None:
             memory = await self._recall()
             self._ended = await self._begin() if memory is None else memory
-        has_fired, refusal = False, None
+        has_fired, trouble = False, None
         listed = await self._list()
         for job_id in dict.fromkeys((*self._going, *listed)):
             if job_id in self._ended:
                 continue
             watch = self._going.setdefault(job_id, self._watch(job_id))
             try:
-                description = await watch.poll_async(partial(self._describe, job_id), time.time)
+                # Not by the watch: trouble is the same for all jobs, and told once.
+                description = watch.decide(await self._describe(job_id), time.time())
             except NeptuneMLFailedError as error:
                 self.log.info("%s", error)
                 self._note_end(job_id)
@@ -177,7 +178,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 # Not yet there, or deleted. If it is listed, it is looked at again.
                 del self._going[job_id]
             except NeptuneMLError as error:
-                refusal = error
+                trouble = error
             else:
                 if description is not None:
                     self._note_end(job_id)
@@ -186,19 +187,21 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if has_fired:
             await asyncio.sleep(min(self.poll_interval, _HANDED_ON_SECONDS))
         await self._remember(listed)
-        if refusal:
-            raise refusal
+        if trouble:
+            raise trouble
 
     async def _begin(self) -> set[str]:
         """Return the jobs that have ended before the watch begins."""
-        ended: set[str] = set()
+        # Kept from one attempt to the next: trouble with one of many must not begin it anew.
+        known = self._ended_before
         for job_id in await self._list():
+            if job_id in known:
+                continue
             try:
-                description = await self._describe(job_id)
+                known[job_id] = self._row.is_over(await self._describe(job_id))
             except NeptuneMLNotFoundError:
                 continue
-            if self._row.is_over(description):
-                ended.add(job_id)
+        ended = {job_id for job_id, is_over in known.items() if is_over}
         self.log.info("%s begins: %d have ended before, and don't count", self._name, len(ended))
         return ended
 
@@ -221,7 +224,6 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             job_id,
             Goal.completed(self._row, self.target_statuses),
             started_at=time.time(),
-            unreachable_timeout=math.inf,
             log=self.log,
         )
 

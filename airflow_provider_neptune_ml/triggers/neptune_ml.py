@@ -6,7 +6,8 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import (
@@ -22,7 +23,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLTimeoutError,
 )
-from airflow_provider_neptune_ml.kinds import find_kind, is_valid_id
+from airflow_provider_neptune_ml.kinds import find_kind
 from airflow_provider_neptune_ml.patience import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     Patience,
@@ -34,9 +35,11 @@ from airflow_provider_neptune_ml.polling import (
     Description,
     Goal,
     Watch,
+    late_stop_in_words,
 )
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL, ended_by_user
+from airflow_provider_neptune_ml.validation import is_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -146,7 +149,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait is over, and say how it ended."""
-        if self._unresolved or not is_valid_id(self.resource_id):
+        if self._unresolved or not is_id(self.resource_id):
             reason = self._unresolved or f"it was rendered to {self.resource_id!r}"
             yield self._event("unresolved", message=reason)
             return
@@ -160,16 +163,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
             stopped = "" if self.cancel_on_timeout is None else f" {await self._stop()}"
             yield self._failure("timeout", f"{error}{stopped}")
         except NeptuneMLFailedError as error:
-            yield self._failure("failed", str(error))
+            yield self._failure("failed", str(error), description=dict(error.description))
         except NeptuneMLError as error:
             yield self._failure("error", str(error))
         except asyncio.CancelledError:
-            if watch.deadline is not None and time.time() >= watch.deadline:
-                # Airflow's own time-out came first.
-                if self.cancel_on_timeout:
-                    self.log.warning("%s", await self._stop())
-            elif self.cancel_on_kill and not AIRFLOW_CALLS_ON_KILL and await self._was_ended_by_user():
-                await self.on_kill()
+            is_late = watch.deadline is not None and time.time() >= watch.deadline
+            await _undisturbed(self._end(is_late=is_late))
             raise
         else:
             if self.end_from_trigger:
@@ -187,9 +186,21 @@ class NeptuneMLJobTrigger(BaseTrigger):
             )
             self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
 
+    async def _end(self, *, is_late: bool) -> None:
+        """Stop the job if that is why the trigger was cancelled, and nobody else does."""
+        if is_late:
+            # Airflow's own time-out came first.
+            if self.cancel_on_timeout:
+                self.log.warning("%s", await self._stop())
+        elif self.cancel_on_kill and not AIRFLOW_CALLS_ON_KILL and await self._was_ended_by_user():
+            await self.on_kill()
+
     async def _was_ended_by_user(self) -> bool:
+        id_key = find_kind(self.kind).id_argument
         try:
-            return await in_thread(lambda: ended_by_user(self.task_instance, self.trigger_id))
+            return await in_thread(
+                lambda: ended_by_user(self.task_instance, self.trigger_id, id_key, self.resource_id)
+            )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
             self.log.warning(
                 "%r goes on: whether a user ended its task is not known: %s", self.resource_id, error
@@ -223,7 +234,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
     async def _stop(self) -> str:
         """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
         if not self.cancel_on_timeout:
-            return "It goes on (cancel_on_timeout is False)."
+            return late_stop_in_words(None)
         patience = Patience(f"Stopping {self.resource_id!r}", self.unreachable_timeout, self.log)
         try:
             taken = await patiently_async(
@@ -233,18 +244,26 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 now=time.time,
             )
         except NeptuneMLError as error:
-            return f"It could not be asked to stop: {error}"
-        return "It was asked to stop." if taken else "It has ended by now."
+            return late_stop_in_words(error)
+        return late_stop_in_words(taken)
 
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
 
-    def _failure(self, status: str, message: str) -> TriggerEvent:
+    def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
         if not self.fail_from_trigger:
-            return self._event(status, message=message)
+            return self._event(status, message=message, **payload)
         self.log.error("%s", message)
         # Trouble is no outcome: as in every other mode, it is not skipped.
         return TaskSkippedEvent() if self.soft_fail and status != "error" else TaskFailedEvent()
+
+
+async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Finish some work: Airflow before 3.3 cancels a trigger again each second until it has ended."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
 
 
 class _CautiousTaskInstance:

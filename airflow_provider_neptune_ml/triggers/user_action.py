@@ -16,16 +16,19 @@ from airflow.triggers.base import BaseTrigger
 AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
 
-def ended_by_user(task_instance: Any, trigger_id: int | None) -> bool:
+def ended_by_user(task_instance: Any, trigger_id: int | None, id_key: str, resource_id: str) -> bool:
     """
     Tell whether a deferred task waits for this trigger no more.
 
     :param task_instance: the one that the trigger belongs to.
     :param trigger_id: the id of the trigger's row.
+    :param id_key: the key of the XCom with the id of what the task has started.
+    :param resource_id: the id of what the trigger waits for.
     """
     if get_base_airflow_version_tuple() < (3,):
         return not _waits_in_database(task_instance, trigger_id)
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.sdk.execution_time.xcom import XCom
 
     states = RuntimeTaskInstance.get_task_states(
         dag_id=task_instance.dag_id,
@@ -33,7 +36,18 @@ def ended_by_user(task_instance: Any, trigger_id: int | None) -> bool:
         run_ids=[task_instance.run_id],
         map_index=task_instance.map_index,
     )
-    return bool(states[task_instance.run_id][task_instance.task_id] != "deferred")
+    # By a key that has the map index in it; nothing, if the run was deleted.
+    if list(states.get(task_instance.run_id, {}).values()) != ["deferred"]:
+        return True
+    # A task that was cleared may wait again by now, for another job. Airflow doesn't tell its try here.
+    started = XCom.get_one(
+        key=id_key,
+        dag_id=task_instance.dag_id,
+        task_id=task_instance.task_id,
+        run_id=task_instance.run_id,
+        map_index=task_instance.map_index,
+    )
+    return started not in (None, resource_id)
 
 
 def _waits_in_database(task_instance: Any, trigger_id: int | None) -> bool:

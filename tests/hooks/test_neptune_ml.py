@@ -573,3 +573,21 @@ def web_server(status: int, page: bytes) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.parametrize(
+    ("verify", "taken"), [("False", False), ("true", True), ("/bundle.pem", "/bundle.pem"), (None, None)]
+)
+def test_verify_from_a_template(verify: Any, taken: Any) -> None:
+    """A flag that a template has turned into text is a flag."""
+    assert NeptuneMLHook(verify=verify)._verify == taken
+
+
+def test_verify_that_is_not_there(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle that is missing is no trouble that may pass."""
+    connect(monkeypatch, simulator.connection, schema="https")
+
+    with pytest.raises(NeptuneMLUnreachableError, match=r"check `verify`: .*No such file") as caught:
+        NeptuneMLHook(verify="/no/such.pem").list_ids("modeltraining")
+
+    assert not caught.value.transient

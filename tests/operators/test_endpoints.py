@@ -78,6 +78,35 @@ def test_update_that_is_refused(simulator: Simulator) -> None:
         update(ml_model_training_job_id="nobody").execute(context())
 
 
+def test_refused_update_beside_another(simulator: Simulator) -> None:
+    """A throttled and then refused update does not take another task's update for its own."""
+    serve(simulator)
+    simulator.set_status("endpoints", "mine", "Updating")
+    simulator.add_fault(Fault(kind="too_many_requests", operation=CREATE))
+
+    with pytest.raises(NeptuneMLServiceError, match="Provided MLModelTraining job doesn't exist"):
+        update(ml_model_training_job_id="nobody").execute(context())
+
+
+def test_cleared_update_beside_another(simulator: Simulator) -> None:
+    """A cleared task sends its update, and does not wait for one that another task sent."""
+    serve(simulator)
+    simulator.set_status("endpoints", "mine", "Updating")
+
+    update(retries=1).execute(context(try_number=2, max_tries=2))
+
+    assert len(simulator.calls(CREATE)) == 1
+
+
+def test_retry_of_a_create_beside_an_update(simulator: Simulator) -> None:
+    """A retry does not take an endpoint that is being updated for the one that it was creating."""
+    serve(simulator)
+    simulator.set_status("endpoints", "mine", "Updating")
+
+    with pytest.raises(AirflowFailException, match="exists already"):
+        create(endpoint_id="mine").execute(context(try_number=2))
+
+
 def test_update_whose_reply_was_lost(simulator: Simulator) -> None:
     """An update is sent again until it is answered."""
     serve(simulator)

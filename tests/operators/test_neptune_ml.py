@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
@@ -284,6 +284,58 @@ def test_dag_run_that_was_made_again_has_nothing_unused(simulator: Simulator) ->
     simulator.set_status("modeltraining", first, "Completed")
 
     assert start().execute(context(task_state_store=TaskStateStore())) != first
+
+
+@pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
+@pytest.mark.parametrize("stage", [None, "hpoJob"], ids=["completed", "failed"])
+def test_job_that_ended_before_its_start_was_answered(
+    simulator: Simulator, arguments: dict[str, Any], stage: str | None
+) -> None:
+    """A start whose reply was lost is known to be ours, even if its job has ended by the second request."""
+    stages = dict.fromkeys(("processingJob", "hpoJob", "modelTransformJob"), 0.0)
+    simulator.script("modeltraining", None, fail_stage=stage, reason="no", seconds=stages)
+    simulator.add_fault(Fault(kind="reset", operation=START, when="after"))
+    task = start(wait_for_completion=True, **arguments)
+
+    if stage:
+        with pytest.raises(
+            NeptuneMLFailedError, match="ended as Failed in stage 'hyperparameter tuning': no"
+        ):
+            task.execute(context())
+    else:
+        task.execute(context())
+    assert len(simulator.calls(START)) == 2
+    assert len(statuses(simulator)) == 1
+
+
+def test_nothing_is_started_that_can_not_be_watched(simulator: Simulator) -> None:
+    """Who may not describe jobs gets to know it before one is started."""
+    simulator.add_fault(Fault(kind="access_denied", operation=GET, times=None))
+
+    with pytest.raises(NeptuneMLServiceError, match="neptune-db:GetMLModelTrainingJobStatus"):
+        start().execute(context())
+
+    assert not simulator.calls(START)
+
+
+def test_clear_of_an_own_id_is_no_retry(simulator: Simulator) -> None:
+    """A cleared task does not take a running job that has its id for its own: it may be somebody else's."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+
+    with pytest.raises(AirflowFailException, match="exists already"):
+        start(job_id="mine", retries=1).execute(context(try_number=2, max_tries=2))
+
+
+def test_earlier_id_is_in_xcom_before_it_is_looked_up(simulator: Simulator) -> None:
+    """A teardown finds the job of an earlier try though the last try could not even look for it."""
+    first = start().execute(context())
+    simulator.add_fault(Fault(kind="access_denied", operation=GET))
+    retry = context(try_number=2)
+
+    with pytest.raises(NeptuneMLServiceError):
+        start().execute(retry)
+
+    assert retry["ti"].xcoms == {"job_id": first}
 
 
 def test_clear_after_success_starts_another(simulator: Simulator) -> None:
@@ -616,6 +668,17 @@ def test_cancel_killed_before_it_was_acknowledged(simulator: Simulator) -> None:
     assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["true", "true"]
 
 
+def test_cancel_that_is_refused_because_it_was_taken(simulator: Simulator) -> None:
+    """Whether the service takes a second request is not known; a job that is stopping was asked to."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.set_status("modeltraining", "mine", "Stopping")
+    simulator.add_fault(
+        Fault(kind="access_denied", operation=CANCEL, status=400, code="InvalidParameterException")
+    )
+
+    assert cancel(wait_for_completion=False).execute(context()) == "mine"
+
+
 def test_cancel_is_sent_until_it_is_answered(simulator: Simulator) -> None:
     """Throttling does not leave a job running that should be cancelled."""
     simulator.seed("modeltraining", "mine", status="InProgress")
@@ -653,6 +716,8 @@ def test_cancel_times_out(simulator: Simulator) -> None:
     [
         ({"job_id": ""}, "job_id='' must be 1-48 letters, digits or hyphens"),
         ({"job_id": "a" * 49}, "must be 1-48"),
+        ({"job_id": "None"}, "job_id='None' must be 1-48"),
+        ({"data_processing_job_id": None}, "data_processing_job_id=None must be given"),
         ({"job_id": "a_b"}, "job_id='a_b' must be"),
         ({"job_id": "a:b"}, "job_id='a:b' must be"),
         ({"data_processing_job_id": "a_b"}, "data_processing_job_id='a_b' must be 1-48"),
@@ -684,6 +749,7 @@ def test_cancel_times_out(simulator: Simulator) -> None:
         ),
         ({"timeout": "1h"}, "timeout='1h' must be a number of seconds"),
         ({"poll_interval": -5}, "poll_interval=-5 must be"),
+        ({"poll_interval": 0}, "poll_interval=0 must be more than 0 seconds"),
     ],
 )
 def test_mistakes_are_told_when_the_dag_is_parsed(
@@ -694,6 +760,25 @@ def test_mistakes_are_told_when_the_dag_is_parsed(
         start(**arguments)
 
     assert not simulator.journal
+
+
+def test_mistakes_tell_no_secret() -> None:
+    """Of a dict the message has the keys alone: a proxy's password may be in it."""
+    config = {"proxies": {"https": "http://user:secret@proxy"}, "signature_version": object()}
+
+    with pytest.raises(ValueError, match=r"'proxies': \.\.\., 'signature_version': \.\.\.") as caught:
+        start(botocore_config=config)
+
+    assert "secret" not in str(caught.value)
+
+
+def test_parts_of_a_dict_may_be_outputs() -> None:
+    """What is only known at run time may stand in a dict, too."""
+    with DAG("dag", schedule=None):
+        upstream = start(task_id="upstream")
+        task = start(additional_parameters={"modelName": upstream.output})
+
+    assert task.upstream_task_ids == {"upstream"}
 
 
 def test_mistakes_in_templates_are_told_after_rendering(simulator: Simulator) -> None:

@@ -26,9 +26,9 @@ def test_timeout_of_a_rescheduled_sensor_counts_from_its_first_poke(simulator: S
     """On Airflow 3 a rescheduled sensor asks when it began."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     where = context()
-    where["ti"].get_first_reschedule_date = lambda _: datetime.now(timezone.utc) - timedelta(seconds=100)
+    where["ti"].get_first_reschedule_date = lambda _: datetime.now(timezone.utc) - timedelta(hours=2)
 
-    with pytest.raises(AirflowSensorTimeout, match="after 1 min 40 s"):
+    with pytest.raises(AirflowSensorTimeout, match="after 2 h"):
         sensor("reschedule", timeout=50).execute(where)
 
 
@@ -79,3 +79,16 @@ def test_mistakes_in_templates_are_told_after_rendering(simulator: Simulator) ->
         task.execute(context())
 
     assert not simulator.journal
+
+
+@pytest.mark.parametrize("job_id", ["my_job", "", "None"])
+def test_id_that_is_none_is_not_deferred_again(job_id: str) -> None:
+    """What the triggerer hands back because it is no id ends the sensor, and does not go round for ever."""
+    sensor = NeptuneMLModelTrainingJobSensor(
+        task_id="wait", job_id="{{ params.job }}", start_from_trigger=True, end_from_trigger=True
+    )
+    sensor.job_id = job_id
+    event = {"status": "unresolved", "message": f"it was rendered to {job_id!r}"}
+
+    with pytest.raises(ValueError, match=f"job_id='{job_id}' must be"):
+        sensor.execute_complete(context(), event)

@@ -330,6 +330,23 @@ def test_refusal_is_visible(simulator: Simulator, log: Log, operation: str) -> N
 
 
 @with_watchers
+def test_trouble_does_not_begin_the_watch_anew(simulator: Simulator) -> None:
+    """A job that had ended before the first look, and was seen to, is not asked again after trouble."""
+    for number in range(3):
+        simulator.seed("modeltraining", f"nightly-{number}", status="Completed")
+    simulator.add_fault(Fault("internal_failure", operation=GET, skip=2))
+
+    async def watch() -> list[str]:
+        async with watching(trigger()) as running:
+            await running.until(lambda: len(simulator.calls(LIST)) > 3)
+            return running.ids
+
+    assert asyncio.run(watch()) == []
+    # Two, the one in trouble, and that one again.
+    assert len(simulator.calls(GET)) == 4
+
+
+@with_watchers
 def test_one_bad_job(simulator: Simulator) -> None:
     """A job that can't be described does not stand in the way of the others."""
     for job_id in ("nightly-1", "nightly-2"):
