@@ -54,8 +54,9 @@ types: .venv/airflow-3/.installed ## Type annotations
 test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3
 test-airflow-2.11: ## Tests on Airflow 2.11
 test-lowest: ## Tests on the lowest versions that pyproject.toml allows
+# Two files at a time: half of the tests' time is a real Airflow that waits.
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
-	.venv/$*/bin/python -m pytest | tee .venv/$*/pytest.log
+	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile | tee .venv/$*/pytest.log
 
 .PHONY: test-reliability
 test-reliability: .venv/airflow-3/.installed .venv/airflow-2.11/.installed ## Kill what runs a job, row by row of docs/reliability.md

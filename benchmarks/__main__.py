@@ -1,7 +1,7 @@
 """
 Measure every figure of the table of benchmarks, and write it to ``docs/benchmarks.md``.
 
-``python -m benchmarks`` takes about three quarters of an hour. ``--quick`` takes some minutes, measures less
+``python -m benchmarks`` takes about half an hour. ``--quick`` takes some minutes, measures less
 of everything, and only prints; so does a choice of rows. To be run in the project's root, in an
 environment with Airflow 3.3, the Amazon provider with aiobotocore, this one with its simulator, and psutil.
 """

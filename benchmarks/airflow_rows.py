@@ -42,11 +42,11 @@ def airflow_rows(bench: Bench) -> list[Row]:
         # What each component imports and compiles at its first use belongs to nobody's figures.
         for way in _WAYS:
             airflow.wait_at_once(way, scale.at_once)
-        for _ in range(scale.rounds):
+        for _ in range(scale.airflow_rounds):
             for way in _WAYS:
                 airflow.measure_idle(scale.idle_seconds)
                 together[way].append(airflow.wait_at_once(way, scale.at_once))
-        for _ in range(scale.rounds):
+        for _ in range(scale.airflow_rounds):
             for way in _WAYS:
                 late[way] += airflow.wait_followed(way, scale.followed).late_seconds
     return [_workers(together, scale.at_once), _cpu(together, scale.at_once), _late(late)]

@@ -33,6 +33,7 @@ class Scale:
     :param seconds: how long the long run is looked at; whole rounds, as the waits go on in waves.
     :param poll_seconds: how long polls are looked at otherwise.
     :param rounds: how often each side has its turn; the median counts.
+    :param airflow_rounds: the same in a real Airflow.
     :param at_once: waits in a real Airflow that start and end together.
     :param followed: waits in a real Airflow with a task behind each.
     :param idle_seconds: how long the idle Airflow is looked at before each turn.
@@ -45,6 +46,7 @@ class Scale:
     seconds: float = 120.0
     poll_seconds: float = 20.0
     rounds: int = 3
+    airflow_rounds: int = 2
     at_once: int = 20
     followed: int = 10
     idle_seconds: float = 30.0
@@ -58,6 +60,7 @@ QUICK = Scale(
     seconds=24.0,
     poll_seconds=6.0,
     rounds=1,
+    airflow_rounds=1,
     at_once=6,
     followed=4,
     idle_seconds=10.0,

@@ -13,7 +13,7 @@ with DAG("measured", schedule=None):
     BaseOperator(task_id="operator")
     BaseSensorOperator(task_id="sensor")
 """
-# Every required argument gets a value that passes for an id or a location.
+# Every required argument, and one of each choice, gets a value that passes for an id or a location.
 _OURS = """
 import inspect
 from airflow.sdk import DAG
@@ -29,7 +29,8 @@ with DAG("measured", schedule=None):
                     for parameter in inspect.signature(base.__init__).parameters.values()
                     if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
                 }
-                cls(task_id=name, **required)
+                chosen = dict.fromkeys((*getattr(cls, "alternatives", ()), ())[0], "an-id")
+                cls(task_id=name, **required, **chosen)
                 print(name)
 """
 _PEER = """
