@@ -60,8 +60,7 @@ class NeptuneMLTask(BaseOperator):
     @property
     def hook_parameters(self) -> dict[str, Any]:
         """The settings of the hook: the same, whole, wherever a part of this task runs."""
-        renamed = {"botocore_config": "config"}
-        return {renamed.get(field, field): getattr(self, field) for field in CONNECTION_FIELDS}
+        return hook_parameters_of(self)
 
     @cached_property
     def hook(self) -> NeptuneMLHook:
@@ -85,6 +84,12 @@ class NeptuneMLTask(BaseOperator):
         """
         resource_id = "" if self.resource_id is None else self.resource_id
         validate({self.kind.id_argument: resource_id, "botocore_config": self.botocore_config})
+
+
+def hook_parameters_of(settings: object) -> dict[str, Any]:
+    """Return the arguments of the hook that an object's connection arguments stand for."""
+    renamed = {"botocore_config": "config"}
+    return {renamed.get(field, field): getattr(settings, field) for field in CONNECTION_FIELDS}
 
 
 def execution_deadline(task: BaseOperator, context: Context) -> float:

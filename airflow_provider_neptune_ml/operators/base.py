@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, conf
@@ -220,9 +221,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             # A first run has nothing before it, which a template can only say with a text.
             if name.startswith("previous_") and getattr(self, name) in ("", "None"):
                 setattr(self, name, None)
-        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
-            required = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-            if required and getattr(self, name) is None:
+        for name in _required_by(type(self)):
+            if getattr(self, name) is None:
                 raise ValueError(f"{name}=None must be given")
         names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
         arguments = {name: getattr(self, name) for name in names}
@@ -306,8 +306,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Send the start request under the first id that is free."""
         ti = context["ti"]
         if self.resource_id:
-            change = self._update if is_set(self.update) else self._start_own
-            return change(context, self.resource_id, is_retry=ti.try_number > self._first_try(ti))
+            existing = self._look_up(self.resource_id)
+            may_be_ours = self.durable and ti.try_number > self._first_try(ti)
+            if existing is not None and is_set(self.update):
+                return self._update(context, self.resource_id, existing, may_be_ours=may_be_ours)
+            self.update = False
+            return self._start_own(context, self.resource_id, existing, may_be_ours=may_be_ours)
         for candidate in _ids_of(ti, ti.try_number):
             existing = self._look_up(candidate)
             if existing is None:
@@ -318,15 +322,16 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 return candidate
         raise AssertionError("the ids of a try never end")
 
-    def _start_own(self, context: Context, resource_id: str, *, is_retry: bool) -> str:
+    def _start_own(
+        self, context: Context, resource_id: str, existing: Mapping[str, Any] | None, *, may_be_ours: bool
+    ) -> str:
         """Send the start request under an id of the user's own, which doesn't tell whose the job is."""
-        existing = self._look_up(resource_id)
         if existing is None:
             taken = self._send(context, resource_id)
             if taken is None or taken.certainly_ours:
                 return resource_id
             existing = taken.description
-        elif is_retry and self.durable and self._adopt(resource_id, existing):
+        elif may_be_ours and self._adopt(resource_id, existing):
             return resource_id
         self._active_id = None
         self._announce(context, "")
@@ -338,13 +343,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             f" retries find; or give one that no {self.kind.noun} has had{update}."
         )
 
-    def _update(self, context: Context, resource_id: str, *, is_retry: bool) -> str:
-        """Change what there is, or make it where there is nothing."""
-        existing = self._look_up(resource_id)
-        if existing is None:
-            self.update = False
-            return self._start_own(context, resource_id, is_retry=is_retry)
-        may_be_ours = is_retry and self.durable and self.kind.is_under_way(existing)
+    def _update(
+        self, context: Context, resource_id: str, existing: Mapping[str, Any], *, may_be_ours: bool
+    ) -> str:
+        """Change what there is, or wait for the change that an earlier try has sent."""
+        may_be_ours = may_be_ours and self.kind.is_under_way(existing)
         if not (may_be_ours and self.kind.is_being_made(existing)):
             # What was there before this task is not this task's to stop.
             self.cancel_on_kill = self.cancel_on_timeout = False
@@ -437,6 +440,13 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         except NeptuneMLError as error:
             return late_stop_in_words(error)
         return late_stop_in_words(taken)
+
+
+@cache
+def _required_by(leaf: type[NeptuneMLStartOperator]) -> list[str]:
+    """Return the arguments without a default; once a class, as every parse of a Dag file asks."""
+    parameters = inspect.signature(leaf.__init__).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
 
 class _Unused:

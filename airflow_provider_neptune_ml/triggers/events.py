@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_neptune_ml.base import hook_parameters_of
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -134,8 +135,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             raise ValueError(f"job_id={self.job_id!r} must be {ID_RULE}, or a pattern of these with * and ?")
         if self.target_statuses is not None:
             self.target_statuses = validated_targets(find_kind(self.kind), self.target_statuses)
-        if not validate_seconds("poll_interval", self.poll_interval):
-            raise ValueError(f"poll_interval={self.poll_interval!r} must be more than 0 seconds")
+        validate_seconds("poll_interval", self.poll_interval, zero=False)
         validate({"botocore_config": self.botocore_config})
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -244,13 +244,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
     @property
     def _hook_parameters(self) -> dict[str, Any]:
-        return {
-            "neptune_ml_conn_id": self.neptune_ml_conn_id,
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.region_name,
-            "verify": self.verify,
-            "config": self.botocore_config,
-        }
+        return hook_parameters_of(self)
 
     # Remembering
 
