@@ -82,8 +82,9 @@ class NeptuneMLTask(BaseOperator):
 
         :raises ValueError: names the argument, the value and the rule.
         """
-        resource_id = "" if self.resource_id is None else self.resource_id
-        validate({self.kind.id_argument: resource_id, "botocore_config": self.botocore_config})
+        if self.resource_id is None:
+            raise ValueError(f"{self.kind.id_argument}=None must be given")
+        validate({self.kind.id_argument: self.resource_id, "botocore_config": self.botocore_config})
 
 
 def hook_parameters_of(settings: object) -> dict[str, Any]:

@@ -39,6 +39,10 @@ class NeptuneMLError(AirflowException):
         super().__init__(message)
         self.transient = transient
 
+    def add(self, words: str) -> None:
+        """Add to its one line what somebody on its way up knows."""
+        self.args = (f"{self} {words}".rstrip(),)
+
 
 class NeptuneMLConfigurationError(NeptuneMLError, ValueError):
     """The Airflow connection is missing, or a setting in it can't be used."""
@@ -83,7 +87,10 @@ class NeptuneMLNotFoundError(NeptuneMLServiceError):
 
 
 class NeptuneMLUnreachableError(NeptuneMLError):
-    """No answer, or none of Neptune's: the host, the network, TLS or the credentials are at fault."""
+    """
+    No usable answer: the host, the network, TLS or the credentials are at fault, or there was nothing but
+    trouble (such as throttling) for too long.
+    """
 
     doubtful = True
 
@@ -110,21 +117,22 @@ class NeptuneMLFailedError(NeptuneMLError):
         self.resource_id = resource_id
         self.description = description
         self.status = description.get("status")
-        self.stage, self.reason, self.log_url = _explain(kind, description)
+        self.stage = self.reason = self.log_url = ""
+        log = ""
+        if current := kind.current_stage(description):
+            stage, part = current
+            self.reason = part.get("failureReason") or ""
+            self.log_url = part.get("cloudwatchLogUrl") or ""
+            if self.reason or stage_phase(part.get("status")) is Phase.FAILED:
+                self.stage = stage.title
+            log = f" Log: {self.log_url or stage.log_of(part)}"
         where = f" in stage {self.stage!r}" if self.stage else ""
-        log = f" Log: {self.log_url}" if self.log_url else ""
+        reason = full_stop(self.reason or "the service gave no reason")
         super().__init__(
-            f"{kind.title.capitalize()} {resource_id!r} ended as {self.status}{where}:"
-            f" {self.reason or 'the service gave no reason.'}{log}"
+            f"{kind.title.capitalize()} {resource_id!r} ended as {self.status}{where}: {reason}{log}"
         )
 
 
-def _explain(kind: ResourceKind, description: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the stage that ended badly, its reason and its log; empty where the description lacks it."""
-    current = kind.current_stage(description)
-    if not current:
-        return "", "", ""
-    stage, part = current
-    reason = part.get("failureReason") or ""
-    failed = bool(reason) or stage_phase(part.get("status")) is Phase.FAILED
-    return stage.title if failed else "", reason, part.get("cloudwatchLogUrl") or ""
+def full_stop(text: str) -> str:
+    """Return somebody else's words as a sentence that more can follow."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."

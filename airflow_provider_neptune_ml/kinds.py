@@ -82,6 +82,15 @@ class Stage:
     resource: str
     log_group: str
 
+    def log_of(self, part: Mapping[str, Any]) -> str:
+        """
+        Say where its log is, for replies without a link.
+
+        :param part: what the Get reply says of it.
+        """
+        name = part.get("name") or "(unnamed)"
+        return f"CloudWatch log group {self.log_group}, SageMaker {self.resource} {name}."
+
 
 @dataclass(frozen=True)
 class ResourceKind:

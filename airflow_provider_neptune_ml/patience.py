@@ -18,7 +18,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 # However often a service is polled, one in trouble is left alone for a moment.
 _SHORTEST_PAUSE_SECONDS = 1.0
 # Tasks that started together should not poll together.
-_JITTER = 0.1
+_JITTER = 0.25
 
 
 class Log(Protocol):
@@ -59,8 +59,8 @@ class Patience:
         self.count += 1
         if now - self.since >= self.limit:
             raise NeptuneMLUnreachableError(
-                f"{self.subject}: nothing but trouble for {format_duration(now - self.since)}"
-                f" (unreachable_timeout={self.limit:g}), at last: {error}"
+                f"{self.subject}: no usable answer for {format_duration(now - self.since)}"
+                f" (unreachable_timeout={self.limit:g}), last error: {error}"
             ) from error
 
     def end(self, now: float) -> None:

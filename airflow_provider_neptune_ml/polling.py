@@ -213,10 +213,11 @@ class Watch:
         elif (description := self._judge(outcome, now)) is not None:
             return description
         if self.deadline is not None and now >= self.deadline:
-            trouble = f" At last: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
+            trouble = f" Last error: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
             raise NeptuneMLTimeoutError(
                 f"{self._named()} is still {self._progress or 'out of reach'} after"
-                f" {format_duration(now - self.started_at)}, the time it was given.{trouble}"
+                f" {format_duration(now - self.started_at)}: its time (timeout, execution_timeout) is over."
+                f"{trouble}"
             )
         return None
 
@@ -249,9 +250,12 @@ class Watch:
         progress = describe_progress(self.kind, description)
         if progress == self._progress and now - self._said_at < HEARTBEAT_SECONDS:
             return
-        still = "still " if progress == self._progress else ""
         elapsed = format_duration(now - self.started_at)
-        self.log.info("%s is %s%s (%s)", self._named(), still, progress, elapsed)
+        if progress == self._progress:
+            self.log.info("%s is still %s (%s)", self._named(), progress, elapsed)
+        else:
+            log = f" Log: {url}" if (url := _log_url(self.kind, description)) else ""
+            self.log.info("%s is %s (%s)%s", self._named(), progress, elapsed, log)
         self._progress, self._said_at = progress, now
 
     def _named(self) -> str:
@@ -269,6 +273,11 @@ def late_stop_in_words(taken: bool | NeptuneMLError | None) -> str:
     if isinstance(taken, NeptuneMLError):
         return f"It could not be asked to stop: {taken}"
     return "It was asked to stop." if taken else "It has ended by now."
+
+
+def _log_url(kind: ResourceKind, description: Description) -> str:
+    current = kind.current_stage(description)
+    return str(current[1].get("cloudwatchLogUrl") or "") if current else ""
 
 
 def describe_progress(kind: ResourceKind, description: Description) -> str:

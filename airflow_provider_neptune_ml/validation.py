@@ -9,9 +9,14 @@ from typing import Any
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
 
 
+def to_flag(value: object) -> bool | None:
+    """Return a flag, which may be a text of a template or a form; None: it is none."""
+    return {"true": True, "false": False}.get(str(value).casefold())
+
+
 def is_set(flag: object) -> bool:
-    """Tell whether a flag is on; a template makes a text of it."""
-    return str(flag).casefold() == "true"
+    """Tell whether a flag is on."""
+    return to_flag(flag) is True
 
 
 def is_templated(value: object) -> bool:
@@ -70,7 +75,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_flag(value: object) -> bool:
-    return str(value).casefold() in ("true", "false")
+    return to_flag(value) is not None
 
 
 def _is_positive(value: object) -> bool:
@@ -113,24 +118,26 @@ def _is_custom_parameters(value: object) -> bool:
     return is_templated(location) or _starts("s3://")(location)
 
 
+_ID = (is_id, f"{ID_RULE}, and not 'None', which a template makes of a missing value")
 _COUNT = (_is_count, "a whole number, 0 or more")
+_NUMBER = (_is_positive, "a whole number, 1 or more")
 _FLAG = (_is_flag, "True or False")
 _CUSTOM_PARAMETERS = (
     _is_custom_parameters,
     "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
 )
 _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "job_id": (is_id, ID_RULE),
-    "endpoint_id": (is_id, ID_RULE),
+    "job_id": _ID,
+    "endpoint_id": _ID,
     "_s3_location": (_starts("s3://"), "an S3 location: s3://bucket/prefix"),
     "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
     "instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),
-    "instance_count": (_is_positive, "a whole number, 1 or more"),
+    "instance_count": _NUMBER,
     "custom_model_training_parameters": _CUSTOM_PARAMETERS,
     "custom_model_transform_parameters": _CUSTOM_PARAMETERS,
     "_in_gb": _COUNT,
     "_in_seconds": _COUNT,
-    "_training_jobs": _COUNT,
+    "_training_jobs": _NUMBER,
     "_name": (_is_text, "a name"),
     "model_type": (_is_text, "a model type, such as heterogeneous or kge"),
     "_kms_key": (_is_text, "the id or ARN of a KMS key"),

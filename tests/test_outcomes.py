@@ -56,6 +56,11 @@ def says(pattern: str, ending: Ending) -> bool:
     return re.fullmatch(pattern, ending.message) is not None
 
 
+def left_behind(mode: Mode) -> str:
+    """Return what is said of a job whose wait can't go on, by those who started it."""
+    return r" The job may go on: a retry takes it over\." if mode in STARTS else ""
+
+
 # However it ends
 
 
@@ -92,7 +97,7 @@ def test_failed(mode: Mode, world: World) -> None:
     log = world.simulator.describe("modeltraining", "mine")["hpoJob"]["cloudwatchLogUrl"]
     assert ending.message == (
         "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning':"
-        f" AlgorithmError: no Log: {log}"
+        f" AlgorithmError: no. Log: {log}"
     )
     # An operator's retry starts another job; a sensor's would find the same.
     assert ending.state == ("up_for_retry" if mode in (*STARTS, modes.hook) else "failed")
@@ -184,7 +189,7 @@ def test_timeout(mode: Mode, world: World) -> None:
     goes_on = r" It goes on \(cancel_on_timeout is False\)\." if mode in STARTS else ""
     assert says(
         f"Model training job 'mine' is still {status}, stage 'processing' {status}"
-        rf" after 30 s, the time it was given\.{goes_on}",
+        rf" after 30 s: its time \(timeout, execution_timeout\) is over\.{goes_on}",
         ending,
     ), ending
 
@@ -199,7 +204,7 @@ def test_restart_keeps_the_deadline(mode: Mode, world: World) -> None:
     ending = wait(mode, world, lambda: None, lambda: None, shut_down, timeout=600)
 
     assert not world.clock.then
-    assert re.search(r"'mine' is still InProgress, .* after 10 min, the time it was given\.", ending.message)
+    assert re.search(r"'mine' is still InProgress, .* after 10 min: its time \(timeout, ", ending.message)
 
 
 # What is skipped
@@ -258,10 +263,11 @@ def test_forbidden(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        "GetMLModelTrainingJob of model training job 'mine' was refused with 403 AccessDeniedException: "
-        r"The caller is not authorized to perform this operation\."
-        " The caller needs the permission neptune-db:GetMLModelTrainingJobStatus on the cluster"
-        r" and requests signed for it \(iam_auth, aws_conn_id\)\. Request id: \S+\.",
+        r"GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 403"
+        r" AccessDeniedException: The caller is not authorized to perform this operation\."
+        " The caller needs the permission neptune-db:GetMLModelTrainingJobStatus on the cluster, and signed"
+        r" requests if the cluster uses IAM authentication \(iam_auth, aws_conn_id\)\. Request id: \S+\."
+        f"{left_behind(mode)}",
         ending,
     ), ending
     assert [request.status for request in world.simulator.calls(GET)].count(403) == 1
@@ -274,9 +280,10 @@ def test_unknown_id(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        "GetMLModelTrainingJob of model training job 'mine' was refused with 404 MLResourceNotFoundException:"
-        r" Invalid ID provided\. Please check whether a resource with the given ID exists\."
-        r" Request id: \S+\.",
+        r"GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 404"
+        r" MLResourceNotFoundException: Invalid ID provided\."
+        r" Please check whether a resource with the given ID exists\."
+        r" Check job_id, and the cluster \(neptune_ml_conn_id\)\. Request id: \S+\.",
         ending,
     ), ending
     assert len(world.simulator.calls(GET)) == 1
@@ -294,9 +301,10 @@ def test_nothing_but_trouble(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        r"Model training job 'mine': nothing but trouble for [23]\d s \(unreachable_timeout=20\), at last:"
-        " GetMLModelTrainingJob of model training job 'mine' was refused with 500 InternalFailureException:"
-        r" Request handling failed\. Request id: \S+\.",
+        r"Model training job 'mine': no usable answer for [23]\d s \(unreachable_timeout=20\), last error:"
+        r" GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 500"
+        r" InternalFailureException: Request handling failed\. Request id: \S+\."
+        f"{left_behind(mode)}",
         ending,
     ), ending
 

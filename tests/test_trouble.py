@@ -33,7 +33,10 @@ NOT_NEPTUNES = "got a reply from http://.* that isn't Neptune's"
 
 # Each with what a wait says of it at last.
 TROUBLES = [
-    (Fault("refused", seconds=3600), "got no answer: Could not connect to the endpoint URL"),
+    (
+        Fault("refused", seconds=3600),
+        r"got no answer: Could not connect to the endpoint URL: \S+ \(Connection refused\)\. Check host",
+    ),
     (Fault("reset", times=None), "got no answer: Connection was closed before we received a valid response"),
     (Fault("slow", times=None, seconds=0.6), "got no answer: Read timeout on endpoint URL"),
     (Fault("client_timeout", times=None), "was refused with 408 ClientTimeoutException: The request timed"),
@@ -175,8 +178,9 @@ def assert_given_up(ending: Ending, cause: str) -> None:
     """Check that a wait has failed, with a cause."""
     assert ending.state == "up_for_retry"
     what = "GetMLModelTrainingJob of model training job 'mine'"
+    cause = cause.replace("was refused with", r"was refused by http://\S+ with")
     assert re.match(
-        r"Model training job 'mine': nothing but trouble for \d+ s \(unreachable_timeout=5\), at last:"
+        r"Model training job 'mine': no usable answer for \d+ s \(unreachable_timeout=5\), last error:"
         f" {what} ({cause})",
         ending.message,
     ), ending.message

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
+from airflow_provider_neptune_ml.validation import to_flag
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -19,7 +20,6 @@ _SCHEMAS = ("https", "http")
 _HOST = re.compile(r"[A-Za-z0-9.-]+")
 # mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com, with .cn behind it in China
 _REGION_IN_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.neptune\.amazonaws\.com(?:\.cn)?$")
-_BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,10 @@ class NeptuneMLConnection:
         conn_id = connection.conn_id
         host, schema = connection.host or "", connection.schema or _SCHEMAS[0]
         if not host:
-            raise _error(conn_id, "has no host: set it to the endpoint of the Neptune cluster")
+            raise _error(
+                conn_id,
+                "has no host: set it to the endpoint of the Neptune cluster (in a URI, check the port too)",
+            )
         if not _HOST.fullmatch(host):
             raise _error(
                 conn_id,
@@ -126,6 +129,7 @@ def _boolean(conn_id: str | None, extra: Mapping[str, Any], name: str, *, defaul
     value = extra.get(name)
     if value is None or value == "":
         return default
-    if str(value).casefold() not in _BOOLEANS:
+    flag = to_flag(value)
+    if flag is None:
         raise _error(conn_id, f"has {name}={value!r} in its extra, which must be true or false")
-    return _BOOLEANS[str(value).casefold()]
+    return flag

@@ -9,7 +9,9 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionError,  # noqa: A004  botocore's own, not the builtin
+    ConnectTimeoutError,
     CredentialRetrievalError,
+    EndpointConnectionError,
     HTTPClientError,
     SSLError,
 )
@@ -20,6 +22,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLUnreachableError,
+    full_stop,
 )
 from airflow_provider_neptune_ml.kinds import ResourceKind
 
@@ -115,15 +118,17 @@ def _refused(
     foreign = not response.get("detailedMessage") and (not code or code.isdigit())
     not_found = operation == kind.get_operation and http_status in (400, 404) and code in _NOT_FOUND_CODES
     transient = _may_pass(code, http_status)
-    message = f"{what} was refused with {http_status} {code}: {detail}{_stop(detail)}"
+    message = f"{what} was refused by {endpoint_url} with {http_status} {code}: {full_stop(detail)}"
     if foreign:
         message = (
             f"{what} got {http_status} from {endpoint_url}, in a form that isn't Neptune's."
             " Check host and port of the connection, and what stands between."
         )
     if http_status == 403 and not transient:
-        message += f" The caller needs the permission {kind.iam_action(operation)} on the cluster"
-        message += " and requests signed for it (iam_auth, aws_conn_id)."
+        message += f" The caller needs the permission {kind.iam_action(operation)} on the cluster, and signed"
+        message += " requests if the cluster uses IAM authentication (iam_auth, aws_conn_id)."
+    if not_found:
+        message += f" Check {kind.id_argument}, and the cluster (neptune_ml_conn_id)."
     if request_id:
         message += f" Request id: {request_id}."
     return (NeptuneMLNotFoundError if not_found else NeptuneMLServiceError)(
@@ -151,7 +156,16 @@ def _unanswered(error: Exception, what: str, endpoint_url: str) -> NeptuneMLUnre
         return NeptuneMLUnreachableError(
             f"{what} failed in the TLS handshake with {endpoint_url} ({_first_line(error)}).", transient=True
         )
-    return NeptuneMLUnreachableError(f"{what} got no answer: {_first_line(error)}.", transient=True)
+    message = f"{what} got no answer: {_first_line(error)}"
+    if isinstance(error, (EndpointConnectionError, ConnectTimeoutError)):
+        cause = next(
+            (e.strerror for e in _causes(error) if isinstance(e, OSError) and e.strerror), "timed out"
+        )
+        message += (
+            f" ({cause}). Check host and port of the connection, and whether the cluster can be reached from"
+            " here (VPC, security group)"
+        )
+    return NeptuneMLUnreachableError(f"{message}.", transient=True)
 
 
 def _may_pass(code: str, http_status: int) -> bool:
@@ -178,7 +192,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0].rstrip(".")
-
-
-def _stop(text: str) -> str:
-    return "" if text.endswith((".", "!", "?")) else "."

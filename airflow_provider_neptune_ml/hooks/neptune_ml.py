@@ -6,6 +6,7 @@ import json
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ from airflow_provider_neptune_ml.polling import (
     Goal,
     Watch,
 )
+from airflow_provider_neptune_ml.validation import to_flag
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -49,6 +51,8 @@ _KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max
 _KILL_PAUSE_SECONDS = 0.25
 # Airflow users expect an edited connection to be used soon, and a wait may last for days.
 SHARED_HOOK_SECONDS = 900.0
+# A client costs tens of milliseconds; what is renewed and still expired will not be better at once.
+_RENEWAL_SECONDS = 60.0
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -88,19 +92,21 @@ class NeptuneMLHook(AwsBaseHook):
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
     ) -> None:
-        # A template makes a text of it.
-        flags = {"true": True, "false": False}
+        # A template makes a text of it; what is no flag is a path.
+        flag = to_flag(verify)
         try:
             super().__init__(
                 aws_conn_id=aws_conn_id,
                 region_name=region_name,
-                verify=flags.get(verify.casefold(), verify) if isinstance(verify, str) else verify,
+                verify=verify if flag is None else flag,
                 config=config,
                 client_type="neptunedata",
             )
         except TypeError as error:
             raise NeptuneMLConfigurationError(f"botocore_config can't be used: {error}.") from None
         self.neptune_ml_conn_id = neptune_ml_conn_id
+        self._renewing = threading.Lock()
+        self._renewed_at = -math.inf
 
     # Connecting
 
@@ -150,7 +156,7 @@ class NeptuneMLHook(AwsBaseHook):
         if not region_name:
             raise NeptuneMLConfigurationError(
                 f"No AWS region: give region_name as an argument, in connection {self.neptune_ml_conn_id!r}"
-                f" (neptune_ml_conn_id) or in {self.aws_conn_id!r} (aws_conn_id);"
+                " (neptune_ml_conn_id) or in the AWS connection (aws_conn_id);"
                 f" the host of {cluster.endpoint_url} doesn't tell it."
             )
         wrapper.region_name = region_name
@@ -207,7 +213,8 @@ class NeptuneMLHook(AwsBaseHook):
         :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know
             yet, by their name in the API: ``{"modelName": "custom"}``.
         :param parameters: The members of boto3's request in snake_case; those that are None are left out. The
-            roles default to those of the connection.
+            roles default to those of the connection, ``id`` to a new UUID: of a request that botocore sends
+            twice, the service refuses the second.
         :return: The reply: ``id``, ``arn`` and ``creationTimeInMillis``.
         :raises ValueError: when boto3 does not take a parameter; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.
@@ -222,6 +229,7 @@ class NeptuneMLHook(AwsBaseHook):
             if name in members
         }
         given = {name: value for name, value in parameters.items() if value is not None}
+        given.setdefault("id", str(uuid.uuid4()))
         if unknown := sorted(given.keys() - members.keys()):
             raise ValueError(
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
@@ -234,7 +242,7 @@ class NeptuneMLHook(AwsBaseHook):
         }
         if additional_parameters:
             request[ADDITIONAL] = dict(additional_parameters)
-        return self._call(kind, kind.start_operation, given.get("id"), request)
+        return self._call(kind, kind.start_operation, given["id"], request)
 
     def describe(self, kind: ResourceKind | str, resource_id: str) -> dict[str, Any]:
         """
@@ -256,6 +264,7 @@ class NeptuneMLHook(AwsBaseHook):
         :param kind: The kind of resource.
         :param max_items: How many at most, 1 to 1024 (default: the service's, 10). The service has no next
             page: an id that is not in the list may still exist.
+        :return: The ids.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         kind = find_kind(kind)
@@ -371,6 +380,8 @@ class NeptuneMLHook(AwsBaseHook):
         List one data processing job, and say what was at fault if that fails.
 
         Needs the permission ``neptune-db:ListMLDataProcessingJobs``.
+
+        :return: Whether it went well, and what was found.
         """
         try:
             self.list_ids(DATA_PROCESSING, max_items=1)
@@ -436,7 +447,18 @@ class NeptuneMLHook(AwsBaseHook):
         return {"neptuneIamRoleArn": role} if role else {}
 
     def _renew_credentials(self) -> None:
-        """Read the connections again, as the credentials have expired; keep what there is if that fails."""
+        """
+        Read the connections again, as the credentials have expired; keep what there is if that fails.
+
+        At most once a minute: a thousand waits share this hook, and are all told the same.
+        """
+        with self._renewing:
+            if time.monotonic() - self._renewed_at < _RENEWAL_SECONDS:
+                return
+            self._read_connections_again()
+            self._renewed_at = time.monotonic()
+
+    def _read_connections_again(self) -> None:
         fresh = type(self)(
             self.neptune_ml_conn_id,
             aws_conn_id=self.aws_conn_id,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import itertools
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, conf
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import (
@@ -25,8 +21,11 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+    full_stop,
 )
-from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH, Phase
+from airflow_provider_neptune_ml.kinds import Phase
+from airflow_provider_neptune_ml.operators.ownership import Taken, Unused, first_try, ids_of
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS, Patience, patiently
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-IS_AIRFLOW_2 = get_base_airflow_version_tuple() < (3,)
 # How long a stop insists where nothing kills the process for good: Airflow 2 gives a killed task a minute.
 UNHURRIED_STOP_SECONDS = 30.0
 # How soon a sleeping task notices that it was killed.
@@ -87,6 +85,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
         self.deferrable = deferrable
         self._killed = False
+        self._outcome_of_kill = ""
         self._active_id: str | None = None
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
@@ -96,10 +95,14 @@ class NeptuneMLOperator(NeptuneMLTask):
         if event["status"] == "failed":
             raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
         if event["status"] != "success":
-            raise (NeptuneMLTimeoutError if event["status"] == "timeout" else NeptuneMLError)(
-                event["message"]
-            )
+            if event["status"] == "timeout":
+                raise NeptuneMLTimeoutError(event["message"])
+            raise NeptuneMLError(f"{event['message']} {self._left_behind()}".rstrip())
         return self._finish(context, event["resource_id"], event["description"])
+
+    def _left_behind(self) -> str:
+        """Say what becomes of the resource when the wait for it can't go on."""
+        return ""
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Return the task's result once the wait is over."""
@@ -165,9 +168,13 @@ class NeptuneMLOperator(NeptuneMLTask):
 
     def _raise_if_killed(self) -> None:
         if self._killed:
-            raise NeptuneMLKilledError(
-                f"The task was killed, with {self.kind.title} {self._active_id!r} in hand."
-            )
+            raise NeptuneMLKilledError(f"The task was killed. {self._outcome_of_kill}".rstrip())
+
+    def _stop_for_kill(self, **how: Any) -> None:
+        """Ask the resource to stop within the time that a dying task has, and keep what came of it."""
+        outcome = self.hook.stop_now(self.kind, str(self._active_id), **how)
+        self._outcome_of_kill = full_stop(f"{self.kind.title.capitalize()} {self._active_id!r}: {outcome}")
+        self.log.warning("Killed. %s", self._outcome_of_kill)
 
 
 class NeptuneMLStartOperator(NeptuneMLOperator):
@@ -240,18 +247,22 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self._patiently(lambda: self.hook.urgent_conn, "The client")
         if self.deferrable:
             self._trigger(context, "", 0.0)
-        self._unused_id = _Unused(context).noted()
+        self._unused_id = Unused(context).noted()
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()
         self._announce(context, resource_id)
         if not self.wait_for_completion:
-            _Unused(context).forget()
+            Unused(context).forget()
             self._raise_if_killed()
             return resource_id
         try:
             return self._await(context, resource_id)
         except NeptuneMLTimeoutError as error:
-            raise NeptuneMLTimeoutError(f"{error} {self._cancel_late(resource_id)}") from error
+            error.add(self._cancel_late(resource_id))
+            raise
+        except (NeptuneMLServiceError, NeptuneMLUnreachableError) as error:
+            error.add(self._left_behind())
+            raise
 
     def on_kill(self) -> None:
         """Ask the job to stop; called from a signal handler, and when ``execution_timeout`` is over."""
@@ -261,9 +272,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
-        seconds = UNHURRIED_STOP_SECONDS if timed_out or IS_AIRFLOW_2 else None
-        outcome = self.hook.stop_now(self.kind, self._active_id, may_appear=self._starting, seconds=seconds)
-        self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
+        seconds = UNHURRIED_STOP_SECONDS if timed_out or not AIRFLOW_V_3_0_PLUS else None
+        self._stop_for_kill(may_appear=self._starting, seconds=seconds)
 
     def _stop_if_killed(self) -> None:
         """Stop a job that a kill came too early to find."""
@@ -273,8 +283,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         context["ti"].xcom_push(key="description", value=dict(description))
-        _Unused(context).forget()
+        Unused(context).forget()
         return resource_id
+
+    def _left_behind(self) -> str:
+        return f"The {self.kind.noun} may go on" + (": a retry takes it over." if self.durable else ".")
 
     def _announce(self, context: Context, resource_id: str) -> None:
         """Have the id in XCom before a job may exist: a teardown finds it, however this try ends."""
@@ -287,9 +300,9 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = context["ti"]
         if not self.durable or self.resource_id:
             return None
-        for attempt in range(ti.try_number - 1, self._first_try(ti) - 1, -1):
+        for attempt in range(ti.try_number - 1, first_try(ti, self.retries) - 1, -1):
             latest = None
-            for candidate in _ids_of(ti, attempt):
+            for candidate in ids_of(ti, attempt):
                 self._announce(context, candidate)
                 if (description := self._look_up(candidate)) is None:
                     break
@@ -298,21 +311,17 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 return self._adopt(*latest, may_serve=True)
         return None
 
-    def _first_try(self, ti: Any) -> int:
-        """Return the first try since the task was cleared, which moves max_tries on by its retries."""
-        return max(1, (ti.max_tries or 0) - (self.retries or 0) + 1)
-
     def _start(self, context: Context) -> str:
         """Send the start request under the first id that is free."""
         ti = context["ti"]
         if self.resource_id:
             existing = self._look_up(self.resource_id)
-            may_be_ours = self.durable and ti.try_number > self._first_try(ti)
+            may_be_ours = self.durable and ti.try_number > first_try(ti, self.retries)
             if existing is not None and is_set(self.update):
                 return self._update(context, self.resource_id, existing, may_be_ours=may_be_ours)
             self.update = False
             return self._start_own(context, self.resource_id, existing, may_be_ours=may_be_ours)
-        for candidate in _ids_of(ti, ti.try_number):
+        for candidate in ids_of(ti, ti.try_number):
             existing = self._look_up(candidate)
             if existing is None:
                 # Whoever may take the id from now on is this task.
@@ -338,8 +347,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         update = ", or say update=True to change it" if "update" in self.request_parameters else ""
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
-            f"{self.kind.title.capitalize()} {resource_id!r} exists already ({existing.get('status')}), and"
-            f" an id can be used once. Leave {self.kind.id_argument} out, and each try gets one that its"
+            f"{self.kind.title.capitalize()} {resource_id!r} exists already"
+            f" ({existing.get('status')}). Leave {self.kind.id_argument} out, and each try gets one that its"
             f" retries find; or give one that no {self.kind.noun} has had{update}."
         )
 
@@ -357,7 +366,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self._active_id = resource_id
         return resource_id
 
-    def _send(self, context: Context, candidate: str) -> _Taken | None:
+    def _send(self, context: Context, candidate: str) -> Taken | None:
         """Send the start request, again if need be; return what has the id if it is taken by now."""
         request = {name: getattr(self, name) for name in self.request_parameters}
         doubtful = False
@@ -372,7 +381,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 doubtful = doubtful or (error.transient and error.doubtful)
                 raise
 
-        _Unused(context).remember(candidate)
+        Unused(context).remember(candidate)
         self._announce(context, candidate)
         self._active_id, self._starting = candidate, True
         self._raise_if_killed()
@@ -382,7 +391,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self._starting = False
             self._stop_if_killed()
             certainly_ours = doubtful or (refusal.resent and not is_set(self.update))
-            return _Taken(self._look_behind(refusal, candidate), refusal, certainly_ours)
+            return Taken(self._look_behind(refusal, candidate), refusal, certainly_ours)
+        except NeptuneMLUnreachableError as error:
+            if doubtful:
+                error.add(f"It may have been started. {self._left_behind()}")
+            raise
         # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
         self._starting = False
         self._stop_if_killed()
@@ -400,6 +413,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 f"{refusal} Whether the id is taken could not be found out: {error}"
             ) from refusal
         if description is None:
+            # "Invalid ID provided." is about another id then.
+            ids = [name for name in self.request_parameters if name.endswith("_id") and getattr(self, name)]
+            if ids:
+                refusal.add(f"It was given {', '.join(f'{name}={getattr(self, name)!r}' for name in ids)}.")
             raise refusal
         return description
 
@@ -407,7 +424,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Return the description of a job, None if there is none."""
         try:
             return self._patiently(
-                lambda: self.hook.describe(self.kind, candidate), f"{self.kind.title} {candidate!r}"
+                lambda: self.hook.describe(self.kind, candidate),
+                f"Looking for {self.kind.title} {candidate!r}",
             )
         except NeptuneMLNotFoundError:
             return None
@@ -447,48 +465,6 @@ def _required_by(leaf: type[NeptuneMLStartOperator]) -> list[str]:
     """Return the arguments without a default; once a class, as every parse of a Dag file asks."""
     parameters = inspect.signature(leaf.__init__).parameters.values()
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-
-
-class _Unused:
-    """
-    The note that no try has used a job yet, in Airflow's task state store.
-
-    The store outlives tries, unlike XComs. Airflow before 3.3 has none: there nothing is proven.
-    """
-
-    _KEY = "neptune_ml_unused"
-
-    def __init__(self, context: Context) -> None:
-        self._store: Any = context.get("task_state_store")
-
-    def remember(self, resource_id: str) -> None:
-        """Note it before the start is sent, or a job could complete without a note."""
-        if self._store is not None:
-            self._store.set(self._KEY, resource_id)
-
-    def forget(self) -> None:
-        """Take the note back once a try is about to succeed with the job."""
-        if self._store is not None:
-            self._store.delete(self._KEY)
-
-    def noted(self) -> str | None:
-        """Return the id of the job that was started last, if no try has used it."""
-        return None if self._store is None else self._store.get(self._KEY)
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """
-    The job that has an id which a start wanted.
-
-    :param description: what the service says of it.
-    :param refusal: what it said of the start.
-    :param certainly_ours: whether an earlier sending of the same request may have made it.
-    """
-
-    description: Mapping[str, Any]
-    refusal: NeptuneMLServiceError
-    certainly_ours: bool
 
 
 class NeptuneMLStopOperator(NeptuneMLOperator):
@@ -546,22 +522,7 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         self._killed = True
         if self._active_id is None or self._acknowledged:
             return
-        outcome = self.hook.stop_now(self.kind, self._active_id, clean=self.clean)
-        self.log.warning("Killed: %s %r: %s", self.kind.title, self._active_id, outcome)
+        self._stop_for_kill(clean=self.clean)
 
     def _has_nothing_to_stop(self) -> bool:
         return self.ignore_missing and self.resource_id in (None, "", "None")
-
-
-def _ids_of(ti: Any, attempt: int) -> Iterator[str]:
-    """
-    Yield the ids of one try of a task instance, in the order in which they are used.
-
-    The second and later ones are for Dag runs that were deleted and made again: their ids are taken.
-    """
-    key = "\n".join((ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)))
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{ti.dag_id}-{ti.task_id}").strip("-") or "airflow"
-    for again in itertools.count(1):
-        suffix = f"-{digest}-{attempt}" + (f"-{again}" if again > 1 else "")
-        yield words[: ID_MAX_LENGTH - len(suffix)].rstrip("-") + suffix

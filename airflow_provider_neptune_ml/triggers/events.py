@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
@@ -33,8 +33,7 @@ from airflow_provider_neptune_ml.polling import (
 from airflow_provider_neptune_ml.triggers.threads import with_hook
 from airflow_provider_neptune_ml.validation import validate, validate_seconds
 
-HAS_WATCHERS = get_base_airflow_version_tuple() >= (3,)
-if TYPE_CHECKING or HAS_WATCHERS:
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
     from airflow.triggers.base import BaseEventTrigger
 else:
     from airflow.triggers.base import BaseTrigger as BaseEventTrigger
@@ -97,7 +96,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         verify: bool | str | None = None,
         botocore_config: dict[str, Any] | None = None,
     ) -> None:
-        if not HAS_WATCHERS:
+        if not AIRFLOW_V_3_0_PLUS:
             raise RuntimeError(
                 "NeptuneMLJobEventTrigger needs Airflow 3.0 or newer, the first with asset watchers."
                 " A sensor waits for a job on every Airflow."
@@ -251,7 +250,9 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     @property
     def _key(self) -> str:
         # What the watch is for. A new poll interval or credential is no new watch.
-        return f"{self.neptune_ml_conn_id}:{self.kind}:{self.job_id}"
+        return ":".join(
+            (self.neptune_ml_conn_id, self.kind, self.job_id, *sorted(self.target_statuses or ()))
+        )
 
     async def _recall(self) -> set[str] | None:
         """Take up the watch that another triggerer left: return what had ended; None if there was none."""

@@ -290,5 +290,5 @@ class _CautiousTaskInstance:
         return value
 
 
-_FIELDS = tuple(name for name in inspect.signature(NeptuneMLJobTrigger).parameters)
+_FIELDS = tuple(inspect.signature(NeptuneMLJobTrigger).parameters)
 _TEMPLATED = ("resource_id", "target_statuses", "hook_parameters")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import BaseTrigger
 
 # From this version on, Airflow tells the trigger itself.
@@ -25,7 +25,7 @@ def ended_by_user(task_instance: Any, trigger_id: int | None, id_key: str, resou
     :param id_key: the key of the XCom with the id of what the task has started.
     :param resource_id: the id of what the trigger waits for.
     """
-    if get_base_airflow_version_tuple() < (3,):
+    if not AIRFLOW_V_3_0_PLUS:
         return not _waits_in_database(task_instance, trigger_id)
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from airflow.sdk.execution_time.xcom import XCom

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from airflow.providers.common.compat.sdk import Asset
-
-from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 ENDPOINT = "mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com"
 
@@ -39,7 +38,7 @@ def test_normal_form(given: str, normal: str) -> None:
     ],
 )
 # Airflow 2 warns where Airflow 3 refuses.
-@pytest.mark.filterwarnings("ignore::UserWarning" if not HAS_WATCHERS else "error")
+@pytest.mark.filterwarnings("ignore::UserWarning" if not AIRFLOW_V_3_0_PLUS else "error")
 def test_refusals(uri: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A URI that can't be meant is refused, with the part that is not right."""
     monkeypatch.setenv("AIRFLOW__CORE__STRICT_DATASET_URI_VALIDATION", "True")

@@ -395,15 +395,21 @@ def test_dag_run_that_was_made_again(simulator: Simulator) -> None:
 
 
 def test_kill_while_waiting(simulator: Simulator) -> None:
-    """A task killed while it waits stops the job and can't go on to succeed."""
+    """A task killed while it waits stops the job, can't go on to succeed, and says what came of the job."""
     task = start(job_id="mine", wait_for_completion=True)
+    # As Airflow does: the handler runs in the thread of the task.
+    previous = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
 
-    with (
-        when_answered(simulator, GET, task.on_kill),
-        pytest.raises(NeptuneMLKilledError, match="killed, with model training job 'mine' in hand"),
-    ):
-        task.execute(context())
+    try:
+        with (
+            when_answered(simulator, GET, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+            pytest.raises(NeptuneMLKilledError) as killed,
+        ):
+            task.execute(context())
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
+    assert str(killed.value) == "The task was killed. Model training job 'mine': it was asked to stop."
     assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
     assert statuses(simulator)["mine"] == "Stopping"
 

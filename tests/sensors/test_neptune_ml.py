@@ -50,7 +50,7 @@ def test_exponential_backoff_is_left_to_airflow(simulator: Simulator) -> None:
         ({"job_id": "a" * 49}, f"job_id='{'a' * 49}' must be 1-48"),
         ({"job_id": "my_job"}, "job_id='my_job' must be"),
         ({"job_id": "run:1"}, "job_id='run:1' must be"),
-        ({"job_id": None}, "job_id='' must be"),
+        ({"job_id": None}, "job_id=None must be given"),
         (
             {"target_statuses": ["Done"]},
             "target_statuses has 'Done', .* choose from Completed, Failed, Stopped",

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_neptune_ml.simulator import Simulator
-from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS
 from tests.system.local_airflow import EXAMPLE_DAGS, LocalAirflow
 from tests.system.rest_api import DagRun, until
 
 DAG = "on_training_completed"
 GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"
 
-pytestmark = pytest.mark.skipif(not HAS_WATCHERS, reason="Airflow 2 has no asset watchers")
+pytestmark = pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no asset watchers")
 
 
 @pytest.fixture
@@ -32,9 +32,14 @@ def cluster() -> Iterator[Simulator]:
 
 @pytest.fixture
 def airflow(cluster: Simulator, tmp_path: Path) -> Iterator[LocalAirflow]:
-    """A real Airflow with the example Dags."""
+    """A real Airflow with the example Dag, which looks sooner than every minute."""
     connection = {"AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection)}
-    with LocalAirflow(tmp_path / "airflow", dags=EXAMPLE_DAGS, env=connection) as started:
+    example = (EXAMPLE_DAGS / f"{DAG}.py").read_text()
+    hurried = example.replace('Trigger(job_id="nightly-*")', 'Trigger(job_id="nightly-*", poll_interval=5)')
+    assert hurried != example
+    (tmp_path / "dags").mkdir()
+    (tmp_path / "dags" / f"{DAG}.py").write_text(hurried)
+    with LocalAirflow(tmp_path / "airflow", dags=tmp_path / "dags", env=connection) as started:
         yield started
 
 

@@ -30,7 +30,7 @@ SETTINGS = {
     "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 2,
     # A triggerer has nothing that would be missed wrongly.
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": 10,
-    # Lost workers on Airflow 2. It reports them at each interval until its Dag processor has seen to the first
+    # Lost workers on Airflow 2. It reports one at each interval until its Dag processor has seen to the first
     # report, and what comes later fails the retry as well: the interval is long enough for a slow machine.
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": MISSED_SECONDS,
     "AIRFLOW__SCHEDULER__ZOMBIE_DETECTION_INTERVAL": MISSED_SECONDS,

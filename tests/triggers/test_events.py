@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import Asset
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import Fault
-from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS, NeptuneMLJobEventTrigger
+from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
 GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"
 HANGING_SECONDS = 60
@@ -23,7 +24,7 @@ HANGING_SECONDS = 60
 ONE_TRY = {"retries": {"total_max_attempts": 1}}
 
 pytestmark = pytest.mark.usefixtures("connection")
-with_watchers = pytest.mark.skipif(not HAS_WATCHERS, reason="Airflow 2 has no asset watchers")
+with_watchers = pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no asset watchers")
 
 
 class Store:
@@ -479,7 +480,7 @@ def test_is_the_same_after_the_database() -> None:
     assert (row.classpath, row.kwargs) == task.serialize()
 
 
-@pytest.mark.skipif(HAS_WATCHERS, reason="this Airflow has watchers")
+@pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="this Airflow has watchers")
 def test_needs_airflow_3() -> None:
     """On Airflow 2 the module can be imported, and the trigger says what it needs."""
     with pytest.raises(RuntimeError, match=r"needs Airflow 3\.0 or newer"):
