@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, task
 from airflow.providers.common.compat.sdk import DAG, task
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
 
@@ -19,7 +20,7 @@ with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
         },
         train={"train_model_s3_location": "s3://my-bucket/models/{{ ds }}"},
         deploy={"endpoint_id": "fraud"},
-        default_args={"deferrable": True, "poll_interval": 10},
+        default_args={"deferrable": True},
     )
     approve: Any
     if AIRFLOW_V_3_1_PLUS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, task
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
@@ -20,7 +21,7 @@ with DAG("full_pipeline", schedule=None, tags=["neptune-ml"]) as dag:
             "max_hpo_number_of_training_jobs": 10,
         },
         deploy={"endpoint_id": "fraud", "instance_type": "ml.m5.xlarge"},
-        default_args={"deferrable": True, "poll_interval": 10},
+        default_args={"deferrable": True},
     )
     # [END full_pipeline]
 

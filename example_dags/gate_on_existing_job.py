@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, Param, task
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
@@ -12,7 +13,6 @@ with DAG(
     "gate_on_existing_job",
     schedule=None,
     params={"job_id": Param("my-training", type="string")},
-    default_args={"poke_interval": 10},
     tags=["neptune-ml"],
 ) as dag:
     # [START gate_on_existing_job]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, Param, task
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
@@ -16,7 +17,6 @@ with DAG(
         "data_processing_job_id": Param("nightly-data", type="string"),
         "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
     },
-    default_args={"poke_interval": 10},
     tags=["neptune-ml"],
 ) as dag:
     # [START gate_on_training]
@@ -30,8 +30,7 @@ with DAG(
 
     @task
     def use_model(training: dict[str, Any]) -> str:
-        """Run when the training has completed: its description leads to the model's artifacts."""
-        return training["processingJob"]["outputLocation"]
+        return training["processingJob"]["outputLocation"]  # where the model's artifacts are
 
     use_model(wait.output)
     # [END gate_on_training]

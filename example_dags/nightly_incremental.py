@@ -1,10 +1,11 @@
-"""Refresh what a model says of a growing graph every night; train it anew when asked to."""
+"""Refresh what a model says of a growing graph every night; train it again when asked to."""
 
 from __future__ import annotations
 
 from datetime import datetime, timezone
 from typing import Any
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, Param, task
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
@@ -32,7 +33,7 @@ with DAG(
         train={"train_model_s3_location": "s3://my-bucket/models/{{ ds }}"},
         deploy={"endpoint_id": "fraud"},
         incremental=True,
-        default_args={"deferrable": True, "poll_interval": 10},
+        default_args={"deferrable": True},
     )
     # Takes the model that was trained last to the graph of today.
     model = previous_job_id("retrain.train")
@@ -43,7 +44,7 @@ with DAG(
         train=model,
         transform={"model_transform_output_s3_location": "s3://my-bucket/transformed/{{ ds }}"},
         deploy={"endpoint_id": "fraud"},
-        default_args={"deferrable": True, "poll_interval": 10},
+        default_args={"deferrable": True},
     )
 
     @task.branch

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS, NeptuneMLJobEventTrigger
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
 # On Airflow 2, which has no asset watchers, this file has no Dag.
-if HAS_WATCHERS:
+if AIRFLOW_V_3_0_PLUS:
     # [START on_training_completed]
     from airflow.sdk import DAG, Asset, AssetWatcher, task
 
     nightly_trainings = Asset(
         "neptune-ml://mycluster/modeltraining/nightly-*",
         watchers=[
-            AssetWatcher(
-                name="nightly-trainings",
-                trigger=NeptuneMLJobEventTrigger(job_id="nightly-*", poll_interval=10),
-            )
+            AssetWatcher(name="nightly-trainings", trigger=NeptuneMLJobEventTrigger(job_id="nightly-*"))
         ],
     )
 

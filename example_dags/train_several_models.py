@@ -1,7 +1,8 @@
-"""Train several models on the same data, and serve one of them."""
+"""Train several knowledge-graph models on the same data, and serve one of them."""
 
 from __future__ import annotations
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, task
 from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
@@ -10,7 +11,7 @@ from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
 with DAG(
     "train_several_models",
     schedule=None,
-    default_args={"deferrable": True, "poll_interval": 10},
+    default_args={"deferrable": True},
     tags=["neptune-ml"],
 ) as dag:
     # [START train_several_models]
@@ -19,18 +20,16 @@ with DAG(
         process={
             "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
             "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+            "model_type": "kge",
         },
     )
     train = NeptuneMLStartModelTrainingJobOperator.partial(
         task_id="train",
         data_processing_job_id=data.process.output,
         train_model_s3_location="s3://my-bucket/models/{{ ds }}",
-    ).expand_kwargs(
-        [
-            {"additional_parameters": {"modelName": "rgcn"}, "training_instance_type": "ml.g5.2xlarge"},
-            {"additional_parameters": {"modelName": "transe"}, "training_instance_type": "ml.g5.xlarge"},
-            {"additional_parameters": {"modelName": "rotate"}, "training_instance_type": "ml.g5.xlarge"},
-        ]
+        training_instance_type="ml.g5.2xlarge",
+    ).expand(
+        additional_parameters=[{"modelName": "transe"}, {"modelName": "distmult"}, {"modelName": "rotate"}]
     )
 
     @task(trigger_rule="all_done")

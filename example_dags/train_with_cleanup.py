@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, Param, task
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_neptune_ml.operators.neptune_ml import (
@@ -20,7 +21,6 @@ with DAG(
         "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
         "data_is_good": Param(True, type="boolean"),
     },
-    default_args={"poke_interval": 10},
     tags=["neptune-ml"],
 ) as dag:
     start = NeptuneMLStartModelTrainingJobOperator(
@@ -33,7 +33,7 @@ with DAG(
 
     @task
     def check_data(params: dict[str, Any] | None = None) -> None:
-        """Whatever may find out, while the training runs, that it is in vain."""
+        """Whatever may find out, while the training runs, that its model will be of no use."""
         if params and not params["data_is_good"]:
             raise ValueError("The data is not good: no need to go on training.")
 
@@ -47,7 +47,6 @@ with DAG(
     cancel = NeptuneMLCancelModelTrainingJobOperator(
         task_id="cancel",
         job_id="{{ ti.xcom_pull(task_ids='start') }}",
-        poll_interval=5,
         trigger_rule="one_failed",
     )
     start >> checked >> cancel
@@ -57,7 +56,7 @@ with DAG(
 
     # [START cancel_teardown]
     clean_up = NeptuneMLCancelModelTrainingJobOperator(
-        task_id="clean_up", job_id=start.output, poll_interval=5, ignore_missing=True
+        task_id="clean_up", job_id=start.output, ignore_missing=True
     ).as_teardown(setups=start)
     [checked, wait] >> model >> clean_up
     # [END cancel_teardown]

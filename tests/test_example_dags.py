@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_neptune_ml.operators.base import IS_AIRFLOW_2
 from airflow_provider_neptune_ml.simulator import Simulator
-from airflow_provider_neptune_ml.triggers.events import HAS_WATCHERS
+from tests.cluster_policy.airflow_local_settings import task_policy
 from tests.conftest import connect
 
 FOLDER = Path(__file__).parent.parent / "example_dags"
@@ -30,6 +30,8 @@ def load(name: str) -> DAG:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     dag: DAG = module.dag
+    for task in dag.tasks:
+        task_policy(task)
     return dag
 
 
@@ -164,8 +166,8 @@ def test_nightly_incremental(fast: Simulator) -> None:
     # A training that fails is built upon by nobody; nor are the data that were processed for it.
     fast.script("modeltraining", fail_stage="hpoJob", reason="AlgorithmError: no")
     assert run("nightly_incremental", retrain=True)[0] == "failed"
-    in_vain = bodies(fast, "StartMLModelTrainingJob")[-1]
-    assert in_vain["previousModelTrainingJobId"] == model["id"]
+    unused = bodies(fast, "StartMLModelTrainingJob")[-1]
+    assert unused["previousModelTrainingJobId"] == model["id"]
 
     assert run("nightly_incremental")[0] == "success"
     assert bodies(fast, "StartMLDataProcessingJob")[-1]["previousDataProcessingJobId"] == data["id"]
@@ -192,8 +194,10 @@ def test_train_several_models(fast: Simulator) -> None:
 
     assert (state, tasks["serve.deploy"]) == ("success", "success")
     failed, *completed = bodies(fast, "StartMLModelTrainingJob")
-    assert {training["modelName"] for training in (failed, *completed)} == {"rgcn", "transe", "rotate"}
+    assert {training["modelName"] for training in (failed, *completed)} == {"transe", "distmult", "rotate"}
     assert len({training["dataProcessingJobId"] for training in (failed, *completed)}) == 1
+    [processing] = bodies(fast, "StartMLDataProcessingJob")
+    assert processing["modelType"] == "kge"
     [endpoint] = bodies(fast, "CreateMLEndpoint")
     assert endpoint["mlModelTrainingJobId"] in [training["id"] for training in completed]
 
@@ -210,7 +214,7 @@ def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None
             over.set()
         answered.result()
 
-    if IS_AIRFLOW_2 and answer == "Reject":
+    if not AIRFLOW_V_3_0_PLUS and answer == "Reject":
         assert (state, tasks["fraud.deploy"]) == ("failed", "upstream_failed")
     else:
         assert (state, tasks["fraud.deploy"]) == ("success", deployed)
@@ -232,7 +236,7 @@ def decide(dag_id: str, task_id: str, answer: str, over: Event) -> None:
             )
             if waiting is None:
                 continue
-            if IS_AIRFLOW_2:
+            if not AIRFLOW_V_3_0_PLUS:
                 waiting.state = "success" if answer == "Approve" else "failed"
             else:
                 respond(waiting, answer, session)
@@ -257,7 +261,7 @@ def respond(waiting: Any, answer: str, session: Any) -> None:
 
 def test_on_training_completed() -> None:
     """A training that completes can schedule a Dag on Airflow 3; the file has no Dag on Airflow 2."""
-    if not HAS_WATCHERS:
+    if not AIRFLOW_V_3_0_PLUS:
         with pytest.raises(AttributeError, match="dag"):
             load("on_training_completed")
         return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 AIRFLOW = int(version("apache-airflow").split(".")[0])
 EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
+CLUSTER_POLICY = Path(__file__).parents[1] / "cluster_policy"
 COMPONENTS = {
     2: ("scheduler", "triggerer", "webserver"),
     3: ("api-server", "scheduler", "dag-processor", "triggerer"),
@@ -202,6 +203,8 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     # Airflow 3 runs the LocalExecutor on SQLite as it is; 2.11 has this switch for tests.
     env["_AIRFLOW__SKIP_DATABASE_EXECUTOR_COMPATIBILITY_CHECK"] = "1"
+    if dags == EXAMPLE_DAGS:
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CLUSTER_POLICY), env.get("PYTHONPATH")]))
     for section, settings in sections.items():
         for key, value in settings.items():
             env[f"AIRFLOW__{section}__{key}".upper()] = str(value)
