@@ -56,9 +56,7 @@ class NeptuneMLServiceError(NeptuneMLError):
     :param detail: the service's ``detailedMessage``, or what else it said.
     :param http_status: the HTTP status code.
     :param request_id: the id that AWS support asks for; empty where the reply had none.
-    :param resent: whether botocore had sent the request before, so that an earlier one may have been carried
-        out.
-    :param doubtful: whether this one may have been carried out all the same.
+    :param doubtful: whether the request may have been carried out all the same.
     """
 
     def __init__(
@@ -69,7 +67,6 @@ class NeptuneMLServiceError(NeptuneMLError):
         detail: str,
         http_status: int,
         request_id: str,
-        resent: bool = False,
         doubtful: bool = False,
         transient: bool = False,
     ) -> None:
@@ -78,7 +75,6 @@ class NeptuneMLServiceError(NeptuneMLError):
         self.detail = detail
         self.http_status = http_status
         self.request_id = request_id
-        self.resent = resent
         self.doubtful = doubtful
 
 
@@ -127,7 +123,8 @@ class NeptuneMLFailedError(NeptuneMLError):
                 self.stage = stage.title
             log = f" Log: {self.log_url or stage.log_of(part)}"
         where = f" in stage {self.stage!r}" if self.stage else ""
-        reason = full_stop(self.reason or "the service gave no reason")
+        # SageMaker's reasons have several lines.
+        reason = full_stop(" ".join(self.reason.split()) or "the service gave no reason")
         super().__init__(
             f"{kind.title.capitalize()} {resource_id!r} ended as {self.status}{where}: {reason}{log}"
         )

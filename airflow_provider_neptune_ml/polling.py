@@ -7,6 +7,7 @@ up again by another process ends when it would have ended.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLNotFoundError,
     NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
 from airflow_provider_neptune_ml.patience import (
@@ -36,6 +38,8 @@ NOT_FOUND_GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 600.0
 # Airflow's own time-out of a deferred task says nothing and stops nothing: ours comes first by this much.
 AIRFLOW_TIMEOUT_MARGIN_SECONDS = 5.0
+# A job may have ended just in time, and the last look at it may stand in a queue; shorter than the margin.
+_LAST_LOOK_SECONDS = 4.0
 
 Description = Mapping[str, Any]
 
@@ -176,12 +180,25 @@ class Watch:
     async def poll_async(
         self, fetch: Callable[[], Awaitable[Description]], now: Callable[[], float]
     ) -> Description | None:
-        """Ask once and decide, as :meth:`poll` does. On its own, so that no wait holds its last reply."""
+        """
+        Ask once and decide, as :meth:`poll` does; a question that outlasts the deadline is not waited for.
+
+        On its own, so that no wait holds its last reply.
+        """
         outcome: Description | NeptuneMLError
+        left = None if self.deadline is None else max(self.deadline - now(), _LAST_LOOK_SECONDS)
+        # Not by wait_for: before Python 3.12, it can swallow a cancellation.
+        answer = asyncio.ensure_future(fetch())
         try:
-            outcome = await fetch()
+            await asyncio.wait((answer,), timeout=left)
+            if self.deadline is not None and not answer.done():
+                outcome = NeptuneMLUnreachableError("No answer before the time was over.", transient=True)
+                return self.decide(outcome, max(now(), self.deadline))
+            outcome = answer.result()
         except NeptuneMLError as error:
             outcome = error
+        finally:
+            answer.cancel()
         return self.decide(outcome, now())
 
     def poll(self, fetch: Callable[[], Description], now: Callable[[], float]) -> Description | None:
@@ -260,6 +277,10 @@ class Watch:
 
     def _named(self) -> str:
         return self.name[0].upper() + self.name[1:]
+
+
+# What a kill says of a resource when the request to stop it was accepted.
+ASKED_TO_STOP = "it was asked to stop"
 
 
 def late_stop_in_words(taken: bool | NeptuneMLError | None) -> str:

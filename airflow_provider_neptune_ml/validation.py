@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
@@ -51,6 +51,20 @@ def validate_alternatives(arguments: Mapping[str, Any], alternatives: Sequence[S
         values = ", ".join(f"{name}={arguments[name]!r}" for name in sorted(given)) or "none of them"
         choices = " or ".join(" with ".join(names) for names in alternatives)
         raise ValueError(f"{values} given: must be {choices}, and not both")
+
+
+def validate_additional_parameters(additional: object, names: Iterable[str]) -> None:
+    """
+    Check that request members are not given in two ways.
+
+    :raises ValueError: names the first that has an argument of its own.
+    """
+    own = {name.replace("_", ""): name for name in names}
+    for member in additional if isinstance(additional, Mapping) else ():
+        if name := own.get(str(member).casefold()):
+            raise ValueError(
+                f"additional_parameters has {member!r}, which has an argument of its own: {name}"
+            )
 
 
 def validate_seconds(name: str, value: object, *, zero: bool = True) -> float:
@@ -113,19 +127,21 @@ def _is_plain_dict(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-def _is_custom_parameters(value: object) -> bool:
-    location = value.get("sourceS3DirectoryPath") if isinstance(value, Mapping) else None
-    return is_templated(location) or _starts("s3://")(location)
+def _custom_parameters(*scripts: str) -> tuple[Callable[[object], bool], str]:
+    source = "sourceS3DirectoryPath"
+
+    def is_right(value: object) -> bool:
+        if not isinstance(value, Mapping) or not value.keys() <= {source, *scripts}:
+            return False
+        return is_templated(value.get(source)) or _starts("s3://")(value.get(source))
+
+    return is_right, f"a dict with {source} (s3://...), and maybe {' and '.join(scripts)}"
 
 
 _ID = (is_id, f"{ID_RULE}, and not 'None', which a template makes of a missing value")
 _COUNT = (_is_count, "a whole number, 0 or more")
 _NUMBER = (_is_positive, "a whole number, 1 or more")
 _FLAG = (_is_flag, "True or False")
-_CUSTOM_PARAMETERS = (
-    _is_custom_parameters,
-    "a dict with boto3's member names, sourceS3DirectoryPath (s3://...) among them",
-)
 _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "job_id": _ID,
     "endpoint_id": _ID,
@@ -133,8 +149,10 @@ _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
     "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
     "instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),
     "instance_count": _NUMBER,
-    "custom_model_training_parameters": _CUSTOM_PARAMETERS,
-    "custom_model_transform_parameters": _CUSTOM_PARAMETERS,
+    "custom_model_training_parameters": _custom_parameters(
+        "trainingEntryPointScript", "transformEntryPointScript"
+    ),
+    "custom_model_transform_parameters": _custom_parameters("transformEntryPointScript"),
     "_in_gb": _COUNT,
     "_in_seconds": _COUNT,
     "_training_jobs": _NUMBER,

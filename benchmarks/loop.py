@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE_SECONDS = 300.0
-# Our side's pauses differ by 10 % from what was asked for; no other timer here is near a poll interval.
-_LEAST, _MOST = 0.85, 1.15
+# Our side's pauses differ by 25 % from what was asked for; no other timer here is near a poll interval.
+_LEAST, _MOST = 0.7, 1.3
 
 
 class PollLoop(asyncio.SelectorEventLoop):

@@ -24,6 +24,11 @@ class TaskInstance:
         """Return when the first poke was, as Airflow 3 does."""
         return self.start_date
 
+    def xcom_pull(self, *, task_ids: str, key: str, map_indexes: int) -> Any:
+        """Return a value; Airflow clears them when a try begins, not when it resumes."""
+        assert (task_ids, map_indexes) == (self.task_id, self.map_index)
+        return self.xcoms.get(key)
+
     def xcom_push(self, key: str, value: Any) -> None:
         """Keep a value; pushing it again is a needless request."""
         assert key not in self.xcoms or self.xcoms[key] != value

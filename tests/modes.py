@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import re
 import sys
 import types
@@ -19,6 +20,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     TaskDeferred,
 )
@@ -47,6 +49,8 @@ class Clock:
 
     simulator: Simulator
     then: list[Callable[[], object]] = field(default_factory=list)
+    # When Airflow gives the task in the worker up.
+    alarm: float = math.inf
 
     def time(self) -> float:
         """Tell the time in seconds since the epoch."""
@@ -59,6 +63,8 @@ class Clock:
         if self.then and any("GetML" in str(request.operation) for request in self.simulator.journal):
             self.then.pop(0)()
         self.simulator.advance(seconds)
+        if self.time() >= self.alarm:
+            raise AirflowTaskTimeout("Timeout")
 
     async def sleep_async(self, seconds: float) -> None:
         """Do so in the event loop."""
@@ -121,7 +127,7 @@ Mode = Callable[..., Ending]
 def poke(world: World, **settings: Any) -> Ending:
     """Wait in a worker."""
     task = _sensor(world, **settings)
-    return _ending(lambda: task.execute(context(start_date=world.clock.utcnow())))
+    return _timed(world, task, world.clock.utcnow())
 
 
 def reschedule(world: World, **settings: Any) -> Ending:
@@ -130,7 +136,7 @@ def reschedule(world: World, **settings: Any) -> Ending:
     while True:
         task = _sensor(world, mode="reschedule", **settings)
         try:
-            return _ending(lambda: task.execute(context(start_date=began)))  # noqa: B023
+            return _timed(world, task, began)
         except AirflowRescheduleException as later:
             # Dates are cut to microseconds; the clock must not be late for ever.
             world.clock.sleep(max(0.001, (later.reschedule_date - world.clock.utcnow()).total_seconds()))
@@ -234,6 +240,16 @@ def _sensor(world: World, **settings: Any) -> Any:
     )
 
 
+def _timed(world: World, task: Any, began: datetime) -> Ending:
+    """Execute a task in a worker, within its execution_timeout."""
+    if task.execution_timeout:
+        world.clock.alarm = world.clock.time() + task.execution_timeout.total_seconds()
+    try:
+        return _ending(lambda: task.execute(context(start_date=began)))
+    finally:
+        world.clock.alarm = math.inf
+
+
 def _operator(world: World, task: Any) -> Ending:
     where = context(start_date=world.clock.utcnow())
     ending = _deferred(world, task, where) if task.deferrable else _ending(lambda: task.execute(where))
@@ -280,6 +296,6 @@ def _ending(act: Callable[[], Any]) -> Ending:
         return Ending("skipped", str(skip))
     except (AirflowFailException, AirflowSensorTimeout) as failure:
         return Ending("failed", str(failure))
-    except NeptuneMLError as error:
+    except (AirflowTaskTimeout, NeptuneMLError) as error:
         return Ending("up_for_retry", str(error))
     return Ending("success", description=description)

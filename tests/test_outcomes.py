@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.exceptions import NeptuneMLFailedError
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRANSFORM, ResourceKind
 from airflow_provider_neptune_ml.sensors.neptune_ml import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
@@ -58,7 +61,7 @@ def says(pattern: str, ending: Ending) -> bool:
 
 def left_behind(mode: Mode) -> str:
     """Return what is said of a job whose wait can't go on, by those who started it."""
-    return r" The job may go on: a retry takes it over\." if mode in STARTS else ""
+    return r" It goes on \(cancel_on_timeout is False\)\." if mode in STARTS else ""
 
 
 # However it ends
@@ -88,19 +91,32 @@ def test_every_kind_succeeds(mode: Mode, kind: ResourceKind, world: World) -> No
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS])
 def test_failed(mode: Mode, world: World) -> None:
     """A failed job fails the wait in one line: which, where, why, and the log."""
+    # As SageMaker puts it.
+    reason = "AlgorithmError: ExecuteUserScriptError:\nExitCode 1\n"
     ending = wait(
         mode,
         world,
-        lambda: world.simulator.fail("modeltraining", "mine", reason="AlgorithmError: no", stage="hpoJob"),
+        lambda: world.simulator.fail("modeltraining", "mine", reason=reason, stage="hpoJob"),
     )
 
     log = world.simulator.describe("modeltraining", "mine")["hpoJob"]["cloudwatchLogUrl"]
     assert ending.message == (
         "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning':"
-        f" AlgorithmError: no. Log: {log}"
+        f" AlgorithmError: ExecuteUserScriptError: ExitCode 1. Log: {log}"
     )
     # An operator's retry starts another job; a sensor's would find the same.
     assert ending.state == ("up_for_retry" if mode in (*STARTS, modes.hook) else "failed")
+
+
+def test_reason_is_kept(world: World) -> None:
+    """Only the message puts the service's reason in one line; whoever catches the error has it as it was."""
+    world.simulator.seed("modeltraining", "mine", status="InProgress")
+    world.simulator.fail("modeltraining", "mine", reason="ExitCode 1\nno", stage="hpoJob")
+
+    with pytest.raises(NeptuneMLFailedError) as failed:
+        NeptuneMLHook().wait("modeltraining", "mine")
+
+    assert failed.value.reason == "ExitCode 1\nno"
 
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
@@ -192,6 +208,36 @@ def test_timeout(mode: Mode, world: World) -> None:
         rf" after 30 s: its time \(timeout, execution_timeout\) is over\.{goes_on}",
         ending,
     ), ending
+
+
+@pytest.mark.parametrize("mode", SENSORS)
+def test_timeout_comes_first(mode: Mode, world: World) -> None:
+    """An execution_timeout that comes later than the timeout changes nothing."""
+    ending = wait(mode, world, timeout=30, execution_timeout=timedelta(hours=1))
+
+    assert ending.state == "failed"
+    assert "'mine' is still InProgress, stage 'processing' InProgress after 30 s" in ending.message
+
+
+@pytest.mark.parametrize("mode", [modes.poke, *IN_TRIGGERER])
+@pytest.mark.parametrize("argument", ["", "soft_fail", "never_fail"])
+def test_execution_timeout_comes_first(mode: Mode, argument: str, world: World) -> None:
+    """An execution_timeout that is over is no time-out of the sensor: it is retried, and never skipped."""
+    arguments = {argument: True} if argument else {}
+
+    ending = wait(mode, world, execution_timeout=timedelta(seconds=90), **arguments)
+
+    # Without retries; with a chance to be skipped, it takes a worker.
+    assert ending.state == ("up_for_retry" if argument else state_of(mode, "up_for_retry"))
+    assert mode is modes.poke or "'mine' is still InProgress" in ending.message
+
+
+def test_execution_timeout_of_a_rescheduled_sensor(world: World) -> None:
+    """With mode="reschedule", Airflow's execution_timeout is the time for one poke."""
+    ending = wait(modes.reschedule, world, timeout=100, execution_timeout=timedelta(seconds=30))
+
+    assert ending.state == "failed"
+    assert "after 1 min 40 s" in ending.message
 
 
 @pytest.mark.parametrize("mode", [*IN_TRIGGERER, modes.start_deferrable])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml import polling
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -18,7 +19,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
-from airflow_provider_neptune_ml.patience import format_duration
+from airflow_provider_neptune_ml.patience import _JITTER, format_duration
 from airflow_provider_neptune_ml.polling import Goal, Watch
 
 STARTED_AT = 1_000_000.0
@@ -216,7 +217,63 @@ def test_trouble_backs_off(driver: Any, clock: Clock) -> None:
 
     driver(watch(poll_interval=4), service)
 
-    assert clock.time - STARTED_AT == pytest.approx(1 + 2 + 4 + 4 + 4, rel=0.11)
+    assert clock.time - STARTED_AT == pytest.approx(1 + 2 + 4 + 4 + 4, rel=_JITTER)
+
+
+@pytest.mark.parametrize("outcome", [reply("InProgress"), refusal()])
+def test_waits_drift_apart(driver: Any, clock: Clock, outcome: dict[str, Any] | NeptuneMLError) -> None:
+    """Waits that began together don't go on polling together, in trouble neither."""
+    ends = set()
+    for _ in range(5):
+        clock.time = STARTED_AT
+        driver(watch(), Service(outcome, reply("Completed")))
+        ends.add(clock.time)
+
+    assert len(ends) == 5
+
+
+def test_deadline_does_not_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+    """A service that takes a request and stays silent does not keep a wait past its deadline."""
+    monkeypatch.setattr(polling, "_LAST_LOOK_SECONDS", 0.01)
+    given_up: list[BaseException] = []
+
+    async def silence() -> dict[str, Any]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as cancelled:
+            given_up.append(cancelled)
+            raise
+        return {}
+
+    waiting = watch(deadline=STARTED_AT + 0.01).wait_async(silence, sleep=clock.sleep_async, now=clock.now)
+    with pytest.raises(
+        NeptuneMLTimeoutError, match=r"still out of reach after .*: No answer before the time was over"
+    ):
+        asyncio.run(asyncio.wait_for(waiting, 30))
+
+    assert len(given_up) == 1
+
+
+def test_cancelled_while_it_asks(clock: Clock) -> None:
+    """A wait that is cancelled while it asks ends at once, and asks no more."""
+    asked = []
+
+    async def cancel_in_the_middle() -> None:
+        async def silence() -> dict[str, Any]:
+            asked.append(asyncio.current_task())
+            task.cancel()
+            await asyncio.Event().wait()
+            return {}
+
+        waiting = watch().wait_async(silence, sleep=clock.sleep_async, now=clock.now)
+        task = asyncio.ensure_future(waiting)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait({call for call in asked if call}, timeout=30)
+
+    asyncio.run(asyncio.wait_for(cancel_in_the_middle(), 30))
+
+    assert [call and call.cancelled() for call in asked] == [True]
 
 
 def test_nothing_but_trouble(driver: Any, clock: Clock) -> None:

@@ -27,7 +27,8 @@ from airflow_provider_neptune_ml.exceptions import (
 from airflow_provider_neptune_ml.kinds import ResourceKind
 
 # All that a call to botocore raises for other reasons than its caller's mistakes.
-CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError)
+# The last one botocore raises bare, where what should renew credentials still gives expired ones.
+CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError, RuntimeError)
 
 EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 _THROTTLING_CODES = frozenset(
@@ -90,6 +91,8 @@ def translate_setup(error: Exception, *, aws_conn_id: str | None, what: str = "T
     :param what: what was not done because of it.
     """
     transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError))
+    # Not its subclasses, such as NotImplementedError.
+    transient = transient or type(error) is RuntimeError
     if isinstance(error, ClientError):
         # A call of another service, such as STS's AssumeRole.
         response = error.response
@@ -97,11 +100,18 @@ def translate_setup(error: Exception, *, aws_conn_id: str | None, what: str = "T
             str(response.get("Error", {}).get("Code", "")),
             int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)),
         )
-    return NeptuneMLUnreachableError(
+    return not_sent(
         f"{what} has no AWS credentials to sign with: {_first_line(error)}. Check aws_conn_id"
         f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
         transient=transient,
     )
+
+
+def not_sent(message: str, *, transient: bool) -> NeptuneMLUnreachableError:
+    """Return the error for a request that was certainly not carried out."""
+    error = NeptuneMLUnreachableError(message, transient=transient)
+    error.doubtful = False
+    return error
 
 
 def _refused(
@@ -137,7 +147,6 @@ def _refused(
         detail=detail,
         http_status=http_status,
         request_id=request_id,
-        resent=int(metadata.get("RetryAttempts", 0)) > 0,
         doubtful=(http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES,
         transient=transient,
     )
@@ -165,6 +174,7 @@ def _unanswered(error: Exception, what: str, endpoint_url: str) -> NeptuneMLUnre
             f" ({cause}). Check host and port of the connection, and whether the cluster can be reached from"
             " here (VPC, security group)"
         )
+        return not_sent(f"{message}.", transient=True)
     return NeptuneMLUnreachableError(f"{message}.", transient=True)
 
 

@@ -8,10 +8,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from boto3.session import Session
@@ -24,23 +25,34 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
+    NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.get_provider_info import connection_form
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
-from airflow_provider_neptune_ml.hooks.errors import CALL_ERRORS, EXPIRED_CODES, translate, translate_setup
+from airflow_provider_neptune_ml.hooks.errors import (
+    CALL_ERRORS,
+    EXPIRED_CODES,
+    not_sent,
+    translate,
+    translate_setup,
+)
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ID_RULE, ResourceKind, find_kind
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
+    ASKED_TO_STOP,
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     Goal,
     Watch,
 )
-from airflow_provider_neptune_ml.validation import to_flag
+from airflow_provider_neptune_ml.validation import is_id, to_flag, validate_seconds
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
     from botocore.client import BaseClient
+
+T = TypeVar("T")
 
 # A killed task has 5 s until Airflow sends SIGKILL; the rest is for the supervisor to notice.
 KILL_BUDGET_SECONDS = 4.0
@@ -49,10 +61,27 @@ KILL_BUDGET_SECONDS = 4.0
 KILL_WHILE_STARTING_SECONDS = 2.0
 _KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max_attempts": 1})
 _KILL_PAUSE_SECONDS = 0.25
+# A start that botocore has sent again can't be told from somebody else's job with the same id.
+_START_CONFIG = Config(retries={"total_max_attempts": 1})
+# A silent cluster should not hold the triggerer's threads for minutes, and a wait asks again by itself.
+_TRIGGER_CONFIG = Config(connect_timeout=5.0, read_timeout=15.0, retries={"total_max_attempts": 1})
 # Airflow users expect an edited connection to be used soon, and a wait may last for days.
-SHARED_HOOK_SECONDS = 900.0
+RENEWAL_SECONDS = 900.0
 # A client costs tens of milliseconds; what is renewed and still expired will not be better at once.
-_RENEWAL_SECONDS = 60.0
+_RENEWAL_PAUSE_SECONDS = 60.0
+
+
+class _built_once(cached_property[T]):
+    """A cached property for which hooks don't wait for each other, as they do before Python 3.12."""
+
+    def __get__(self, hook: Any, owner: type | None = None) -> Any:
+        """Return the value; the first time, build it."""
+        if hook is None:
+            return self
+        with hook.building:
+            if self.attrname not in vars(hook):
+                vars(hook)[str(self.attrname)] = self.func(hook)
+            return vars(hook)[str(self.attrname)]
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -61,8 +90,9 @@ class NeptuneMLHook(AwsBaseHook):
 
     A thin wrapper around :external+boto3:py:class:`boto3.client("neptunedata") <NeptuneData.Client>`, the
     property ``conn``. Where the cluster is comes from ``neptune_ml_conn_id``, who is calling from
-    ``aws_conn_id``. Every method takes a kind of resource: ``dataprocessing``, ``modeltraining``,
-    ``modeltransform`` or ``endpoints`` (or the row of :data:`~airflow_provider_neptune_ml.kinds.KINDS`).
+    ``aws_conn_id``; both are read again every 15 minutes. Every method takes a kind of resource:
+    ``dataprocessing``, ``modeltraining``, ``modeltransform`` or ``endpoints`` (or the row of
+    :data:`~airflow_provider_neptune_ml.kinds.KINDS`).
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-reference.html
@@ -105,8 +135,10 @@ class NeptuneMLHook(AwsBaseHook):
         except TypeError as error:
             raise NeptuneMLConfigurationError(f"botocore_config can't be used: {error}.") from None
         self.neptune_ml_conn_id = neptune_ml_conn_id
+        # Held while something is built, for the first time: it may need other parts of this hook.
+        self.building = threading.RLock()
         self._renewing = threading.Lock()
-        self._renewed_at = -math.inf
+        self._read_at, self._tried_at = time.monotonic(), -math.inf
 
     # Connecting
 
@@ -129,7 +161,25 @@ class NeptuneMLHook(AwsBaseHook):
         behaviour = connection_form()["ui-field-behaviour"]
         return {key.replace("-", "_"): value for key, value in behaviour.items()}
 
-    @cached_property
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Connection:
+        """
+        Look a connection up.
+
+        :raises NeptuneMLUnreachableError: the look-up failed, and may succeed a moment later.
+        """
+        try:
+            return super().get_connection(conn_id)
+        except (AirflowNotFoundException, ImportError, ValueError):
+            raise
+        except Exception as error:  # whatever a backend raises, with who knows what secret in its words
+            raise not_sent(
+                f"Connection {conn_id!r} can't be looked up: Airflow, or its secrets backend, raised"
+                f" {type(error).__name__}.",
+                transient=True,
+            ) from None
+
+    @_built_once
     def cluster(self) -> NeptuneMLConnection:
         """
         The settings of the cluster, from ``neptune_ml_conn_id``.
@@ -142,12 +192,13 @@ class NeptuneMLHook(AwsBaseHook):
             raise missing(self.neptune_ml_conn_id) from None
         return NeptuneMLConnection.parse(connection)
 
-    @cached_property
+    @_built_once
     def conn_config(self) -> AwsConnectionWrapper:
         """The AWS connection, with the cluster's endpoint and region in it."""
         cluster = self.cluster
         if cluster.iam_auth:
-            wrapper = super().conn_config
+            # Not by the attribute: see _built_once.
+            wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
         region_name = (
@@ -192,7 +243,17 @@ class NeptuneMLHook(AwsBaseHook):
         register(client)
         return client
 
-    @cached_property
+    @_built_once
+    def conn(self) -> BaseClient:
+        """The client."""
+        return self.get_client_type(region_name=self.region_name)
+
+    @_built_once
+    def start_conn(self) -> BaseClient:
+        """The client for starts: it sends a request once."""
+        return self.get_client_type(region_name=self.region_name, config=self.config.merge(_START_CONFIG))
+
+    @_built_once
     def urgent_conn(self) -> BaseClient:
         """A client for a dying task: short time-outs, one try. Build it ahead: a kill has no time for it."""
         return self.get_client_type(region_name=self.region_name, config=self.config.merge(_KILL_CONFIG))
@@ -209,18 +270,21 @@ class NeptuneMLHook(AwsBaseHook):
         """
         Start a job, or create or update an endpoint.
 
+        The request is sent once, whatever the configuration says of retries. Where there is no usable answer,
+        as when the connection breaks, the error has ``doubtful`` true: the job may have been started, and
+        whether it was, :meth:`describe` tells.
+
         :param kind: The kind of resource.
         :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know
             yet, by their name in the API: ``{"modelName": "custom"}``.
         :param parameters: The members of boto3's request in snake_case; those that are None are left out. The
-            roles default to those of the connection, ``id`` to a new UUID: of a request that botocore sends
-            twice, the service refuses the second.
+            roles default to those of the connection, ``id`` to a new UUID.
         :return: The reply: ``id``, ``arn`` and ``creationTimeInMillis``.
-        :raises ValueError: when boto3 does not take a parameter; nothing is sent.
+        :raises ValueError: when the id breaks its rule, or boto3 does not take a parameter; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         kind = find_kind(kind)
-        model = self.conn_client_meta.service_model.operation_model(kind.start_operation)
+        model = self.start_conn.meta.service_model.operation_model(kind.start_operation)
         shapes = members_of(model)
         members = {xform_name(member): member for member in shapes}
         defaults = {
@@ -229,7 +293,7 @@ class NeptuneMLHook(AwsBaseHook):
             if name in members
         }
         given = {name: value for name, value in parameters.items() if value is not None}
-        given.setdefault("id", str(uuid.uuid4()))
+        _check_id("id", given.setdefault("id", str(uuid.uuid4())))
         if unknown := sorted(given.keys() - members.keys()):
             raise ValueError(
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
@@ -242,7 +306,7 @@ class NeptuneMLHook(AwsBaseHook):
         }
         if additional_parameters:
             request[ADDITIONAL] = dict(additional_parameters)
-        return self._call(kind, kind.start_operation, given["id"], request)
+        return self._call(kind, kind.start_operation, given["id"], request, client=self.start_conn)
 
     def describe(self, kind: ResourceKind | str, resource_id: str) -> dict[str, Any]:
         """
@@ -251,10 +315,13 @@ class NeptuneMLHook(AwsBaseHook):
         :param kind: The kind of resource.
         :param resource_id: Its id.
         :return: The reply: ``id``, ``status`` and what is known of each stage. Any of it may be missing.
+        :raises ValueError: when the id breaks its rule; nothing is sent.
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         kind = find_kind(kind)
+        _check_id("resource_id", resource_id)
+        self._renew(RENEWAL_SECONDS)
         return self._call(kind, kind.get_operation, resource_id, {"id": resource_id, **self._role()})
 
     def list_ids(self, kind: ResourceKind | str, max_items: int | None = None) -> list[str]:
@@ -268,6 +335,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         kind = find_kind(kind)
+        self._renew(RENEWAL_SECONDS)
         limit = {} if max_items is None else {"maxItems": max_items}
         reply = self._call(kind, kind.list_operation, None, {**limit, **self._role()})
         return list(reply.get("ids") or ())
@@ -280,9 +348,11 @@ class NeptuneMLHook(AwsBaseHook):
         :param resource_id: Its id.
         :param clean: Whether its artifacts in S3 are deleted too (default: False).
         :return: True when the request was taken, False when the job had ended before.
+        :raises ValueError: when the id breaks its rule; nothing is sent.
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
+        _check_id("resource_id", resource_id)
         return self._stop(find_kind(kind), resource_id, clean=clean, client=self.conn)
 
     def wait(
@@ -291,9 +361,9 @@ class NeptuneMLHook(AwsBaseHook):
         resource_id: str,
         *,
         target_statuses: Iterable[str] | None = None,
-        poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS,
-        timeout: float = DEFAULT_TIMEOUT_SECONDS,
-        unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+        poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_SECONDS,
+        timeout: float | timedelta = DEFAULT_TIMEOUT_SECONDS,
+        unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
         sleep: Callable[[float], object] = time.sleep,
         now: Callable[[], float] = time.time,
     ) -> Mapping[str, Any]:
@@ -303,27 +373,29 @@ class NeptuneMLHook(AwsBaseHook):
         :param kind: The kind of resource.
         :param resource_id: Its id.
         :param target_statuses: Terminal statuses that count as success (default: the kind's one good end).
-        :param poll_interval: Time in seconds between two polls (default: 60).
-        :param timeout: Time in seconds after which the wait fails (default: 7 days).
-        :param unreachable_timeout: Time in seconds of nothing but trouble after which it fails (default:
-            600).
+        :param poll_interval: Time in seconds, or a timedelta, between two polls (default: 60).
+        :param timeout: Time in seconds, or a timedelta, after which the wait fails (default: 7 days).
+        :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble after which it
+            fails (default: 600).
         :param sleep: Waits for a number of seconds.
         :param now: Tells the time in seconds since the epoch.
         :return: The last description.
+        :raises ValueError: names the argument, the value and the rule; nothing is sent.
         :raises NeptuneMLFailedError: when the resource ended otherwise.
         :raises NeptuneMLTimeoutError: when the time is over.
         :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
         """
         kind = find_kind(kind)
+        _check_id("resource_id", resource_id)
         started_at = now()
         watch = Watch(
             kind,
             resource_id,
             Goal.completed(kind, target_statuses),
             started_at=started_at,
-            deadline=started_at + timeout,
-            poll_interval=poll_interval,
-            unreachable_timeout=unreachable_timeout,
+            deadline=started_at + validate_seconds("timeout", timeout),
+            poll_interval=validate_seconds("poll_interval", poll_interval, zero=False),
+            unreachable_timeout=validate_seconds("unreachable_timeout", unreachable_timeout),
             log=self.log,
         )
         return watch.wait(lambda: self.describe(kind, resource_id), sleep=sleep, now=now)
@@ -367,7 +439,7 @@ class NeptuneMLHook(AwsBaseHook):
                         return
                     time.sleep(_KILL_PAUSE_SECONDS)
                 else:
-                    outcome[0] = "it was asked to stop" if taken else "it had ended before"
+                    outcome[0] = ASKED_TO_STOP if taken else "it had ended before"
                     return
 
         thread = threading.Thread(target=insist, name=f"stop {resource_id}", daemon=True)
@@ -421,7 +493,7 @@ class NeptuneMLHook(AwsBaseHook):
                 aws_conn_id=self.aws_conn_id,
             )
             if isinstance(translated, NeptuneMLServiceError) and translated.code in EXPIRED_CODES:
-                self._renew_credentials()
+                self._renew(0.0)
             raise translated from error
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
 
@@ -446,19 +518,30 @@ class NeptuneMLHook(AwsBaseHook):
         role = self.cluster.neptune_iam_role_arn
         return {"neptuneIamRoleArn": role} if role else {}
 
-    def _renew_credentials(self) -> None:
+    def _renew(self, seconds: float) -> None:
         """
-        Read the connections again, as the credentials have expired; keep what there is if that fails.
+        Read the connections again, if that was done so long ago; keep what there is if it fails.
 
-        At most once a minute: a thousand waits share this hook, and are all told the same.
+        At most once a minute, and by one thread: a thousand waits share a hook, and go on meanwhile.
         """
-        with self._renewing:
-            if time.monotonic() - self._renewed_at < _RENEWAL_SECONDS:
+        if not self._renewing.acquire(blocking=False):
+            return
+        try:
+            now = time.monotonic()
+            if now < self._read_at + seconds or now < self._tried_at + _RENEWAL_PAUSE_SECONDS:
                 return
-            self._read_connections_again()
-            self._renewed_at = time.monotonic()
+            is_first, self._tried_at = self._tried_at <= self._read_at, now
+            vars(self).update(self._read_again())
+            self._read_at = now
+        except Exception as error:  # whatever Airflow's look-ups raise
+            if is_first:
+                told = error if isinstance(error, NeptuneMLError) else f"{type(error).__name__} was raised."
+                self.log.warning("Going on with the settings there are: %s", told)
+        finally:
+            self._renewing.release()
 
-    def _read_connections_again(self) -> None:
+    def _read_again(self) -> dict[str, Any]:
+        """Return all that was built of the connections, built anew."""
         fresh = type(self)(
             self.neptune_ml_conn_id,
             aws_conn_id=self.aws_conn_id,
@@ -466,53 +549,48 @@ class NeptuneMLHook(AwsBaseHook):
             verify=self._verify,
             config=self._config,
         )
-        names = ("cluster", "conn_config", "conn", "urgent_conn")
-        try:
-            renewed = {name: getattr(fresh, name) for name in names if name in self.__dict__}
-        except NeptuneMLError as error:
-            self.log.warning("Credentials have expired, and can't be renewed: %s", error)
-            return
-        self.__dict__.update(renewed)
+        names = ("cluster", "conn_config", "conn", "start_conn", "urgent_conn")
+        renewed = {name: getattr(fresh, name) for name in names if name in vars(self)}
+        if "conn_config" in renewed and self.conn_config and fresh.cluster.iam_auth and not fresh.conn_config:
+            # Airflow says so where its secrets backend is down, too.
+            raise NeptuneMLUnreachableError(f"Connection {self.aws_conn_id!r} (aws_conn_id) is missing.")
         if "conn" in renewed:
-            self.__dict__["_client"] = renewed["conn"]
+            renewed["_client"] = renewed["conn"]
+        return renewed
+
+
+def _check_id(name: str, value: object) -> None:
+    if not is_id(value):
+        raise ValueError(f"{name}={value!r} must be {ID_RULE}, and not 'None'")
+
+
+class _SharedHook(NeptuneMLHook):
+    """A hook of waits in the triggerer, where no operator is on the stack for Amazon's search to find."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration of clients: the user's, over one that holds a thread for seconds."""
+        return _TRIGGER_CONFIG.merge(super().config)
+
+    def _get_caller(self, target_function_name: str = "execute") -> str:  # noqa: ARG002
+        return "NeptuneMLJobTrigger"
+
+
+_SHARED: dict[str, _SharedHook] = {}
+_SHARED_LOCK = threading.Lock()
 
 
 def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
     """
     Return the hook that all waits of this process with the same settings share; safe to call from any thread.
 
-    A client costs tens of milliseconds and a megabyte, and serves any number of threads. It is built anew
-    every 15 minutes, so that an edited connection is picked up. If that fails, the one there is goes on.
+    A client costs tens of milliseconds and a megabyte, and serves any number of threads. Nothing is looked up
+    here: while one hook is at it, the waits of others go on.
 
     :param parameters: The arguments of :class:`NeptuneMLHook`, plain JSON.
     """
     key = json.dumps(parameters, sort_keys=True)
     with _SHARED_LOCK:
-        built_at, hook = _SHARED.get(key, (-math.inf, None))
-        if hook is None or time.monotonic() - built_at >= SHARED_HOOK_SECONDS:
-            hook = _rebuilt(parameters, hook)
-            _SHARED[key] = time.monotonic(), hook
-        return hook
-
-
-class _SharedHook(NeptuneMLHook):
-    """A hook of waits in the triggerer, where no operator is on the stack for Amazon's search to find."""
-
-    def _get_caller(self, target_function_name: str = "execute") -> str:  # noqa: ARG002
-        return "NeptuneMLJobTrigger"
-
-
-_SHARED: dict[str, tuple[float, NeptuneMLHook]] = {}
-_SHARED_LOCK = threading.Lock()
-
-
-def _rebuilt(parameters: Mapping[str, Any], hook: NeptuneMLHook | None) -> NeptuneMLHook:
-    fresh = _SharedHook(**parameters)
-    try:
-        _ = fresh.conn
-    except Exception as error:  # Airflow's look-ups raise whatever their backend does
-        if hook is None:
-            raise
-        fresh.log.warning("Going on with the settings there are: %s", error)
-        return hook
-    return fresh
+        if key not in _SHARED:
+            _SHARED[key] = _SharedHook(**parameters)
+        return _SHARED[key]

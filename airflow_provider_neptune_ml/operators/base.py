@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import inspect
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowTaskTimeout,
+    conf,
+    get_current_context,
+)
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
@@ -28,6 +36,7 @@ from airflow_provider_neptune_ml.kinds import Phase
 from airflow_provider_neptune_ml.operators.ownership import Taken, Unused, first_try, ids_of
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS, Patience, patiently
 from airflow_provider_neptune_ml.polling import (
+    ASKED_TO_STOP,
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     NOT_FOUND_GRACE_SECONDS,
@@ -35,7 +44,13 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     late_stop_in_words,
 )
-from airflow_provider_neptune_ml.validation import is_set, validate, validate_alternatives, validate_seconds
+from airflow_provider_neptune_ml.validation import (
+    is_set,
+    validate,
+    validate_additional_parameters,
+    validate_alternatives,
+    validate_seconds,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -86,7 +101,9 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.deferrable = deferrable
         self._killed = False
         self._outcome_of_kill = ""
+        # What a kill has to stop, and whether a request to do so was accepted.
         self._active_id: str | None = None
+        self._acknowledged = False
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
         """Take up the task when the trigger is done with the wait."""
@@ -97,10 +114,12 @@ class NeptuneMLOperator(NeptuneMLTask):
         if event["status"] != "success":
             if event["status"] == "timeout":
                 raise NeptuneMLTimeoutError(event["message"])
-            raise NeptuneMLError(f"{event['message']} {self._left_behind()}".rstrip())
+            raise NeptuneMLError(
+                f"{event['message']} {self._give_up(context, event['resource_id'])}".rstrip()
+            )
         return self._finish(context, event["resource_id"], event["description"])
 
-    def _left_behind(self) -> str:
+    def _give_up(self, context: Context, resource_id: str) -> str:  # noqa: ARG002
         """Say what becomes of the resource when the wait for it can't go on."""
         return ""
 
@@ -170,11 +189,23 @@ class NeptuneMLOperator(NeptuneMLTask):
         if self._killed:
             raise NeptuneMLKilledError(f"The task was killed. {self._outcome_of_kill}".rstrip())
 
+    def _stop_if_killed(self) -> None:
+        """Stop what a kill came too early to find."""
+        if self._killed and not self._acknowledged:
+            self.on_kill()
+        self._raise_if_killed()
+
     def _stop_for_kill(self, **how: Any) -> None:
         """Ask the resource to stop within the time that a dying task has, and keep what came of it."""
         outcome = self.hook.stop_now(self.kind, str(self._active_id), **how)
+        self._acknowledged = outcome == ASKED_TO_STOP
         self._outcome_of_kill = full_stop(f"{self.kind.title.capitalize()} {self._active_id!r}: {outcome}")
-        self.log.warning("Killed. %s", self._outcome_of_kill)
+        # Not here: the signal may have come in the middle of a line of the log, with its lock held.
+        words = threading.Thread(
+            target=self.log.warning, args=("Killed. %s", self._outcome_of_kill), daemon=True
+        )
+        words.start()
+        words.join(_KILL_CHECK_SECONDS)
 
 
 class NeptuneMLStartOperator(NeptuneMLOperator):
@@ -220,7 +251,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.additional_parameters = additional_parameters
         self._starting = False
         self._unused_id: str | None = None
-        self._announced = ""
+        self._pushed: dict[str, Any] = {}
+        self._known: Mapping[str, Any] = {}
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
@@ -234,6 +266,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
         arguments = {name: getattr(self, name) for name in names}
         validate(arguments)
+        validate_additional_parameters(self.additional_parameters, ("id", *self.request_parameters))
         validate_alternatives(arguments, self.alternatives)
         if is_set(self.update) and self.resource_id is None:
             raise ValueError(
@@ -242,15 +275,18 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def execute(self, context: Context) -> str | None:
         """Start the job, or find the one that an earlier try started, and wait for it."""
+        self._unused_id = Unused(context).noted()
+        # XComs are cleared for each try: a teardown finds an earlier job even if this try comes to nothing.
+        self._announce(context, self._unused_id or self._expected_id(context))
         self.validate_arguments()
         # Before anything is started: what a kill or the wait needs must not turn out to be missing after it.
         self._patiently(lambda: self.hook.urgent_conn, "The client")
         if self.deferrable:
             self._trigger(context, "", 0.0)
-        self._unused_id = Unused(context).noted()
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()
         self._announce(context, resource_id)
+        self._push(context, "description", dict(self._known))
         if not self.wait_for_completion:
             Unused(context).forget()
             self._raise_if_killed()
@@ -261,13 +297,45 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             error.add(self._cancel_late(resource_id))
             raise
         except (NeptuneMLServiceError, NeptuneMLUnreachableError) as error:
-            error.add(self._left_behind())
+            error.add(self._give_up(context, resource_id))
             raise
+
+    def resume_execution(
+        self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
+    ) -> str | None:
+        """Take up the task after its wait, or see to its job where Airflow gave the wait up by itself."""
+        self._resume(context)
+        if next_method != "__fail__":
+            result: str | None = super().resume_execution(next_method, next_kwargs, context)
+            return result
+        with suppress(AirflowException):  # it logs what there is to say
+            super().resume_execution(next_method, next_kwargs, context)
+        error = str((next_kwargs or {}).get("error", ""))
+        name = f"{self.kind.title.capitalize()} {self._active_id!r}"
+        if "timeout" in error.casefold():
+            late = self._cancel_late(self._active_id) if self._active_id else ""
+            raise NeptuneMLTimeoutError(f"{name}: its time (execution_timeout) is over. {late}".rstrip())
+        raise NeptuneMLError(
+            f"The wait for {name} broke off: {error}. {self._give_up(context, self._active_id)}"
+        )
+
+    def _resume(self, context: Context) -> None:
+        """Remember what the task has started: another process did."""
+        ti = context["ti"]
+        self._active_id = ti.xcom_pull(
+            task_ids=ti.task_id, key=self.kind.id_argument, map_indexes=ti.map_index
+        )
+        if is_set(self.update):
+            # It may have served before.
+            self.cancel_on_kill = self.cancel_on_timeout = False
 
     def on_kill(self) -> None:
         """Ask the job to stop; called from a signal handler, and when ``execution_timeout`` is over."""
         self._killed = True
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
+        if timed_out and self._active_id is None:
+            # Airflow 2 asks before it resumes a task whose time is over.
+            self._resume(get_current_context())
         if self._active_id is None or not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
@@ -275,25 +343,39 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         seconds = UNHURRIED_STOP_SECONDS if timed_out or not AIRFLOW_V_3_0_PLUS else None
         self._stop_for_kill(may_appear=self._starting, seconds=seconds)
 
-    def _stop_if_killed(self) -> None:
-        """Stop a job that a kill came too early to find."""
-        if self._killed:
-            self.on_kill()
-            self._raise_if_killed()
-
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
-        context["ti"].xcom_push(key="description", value=dict(description))
+        self._push(context, "description", dict(description))
         Unused(context).forget()
         return resource_id
 
-    def _left_behind(self) -> str:
-        return f"The {self.kind.noun} may go on" + (": a retry takes it over." if self.durable else ".")
+    def _give_up(self, context: Context, resource_id: str | None) -> str:
+        """Leave a job to a retry; where none follows, ask it to stop."""
+        ti = context["ti"]
+        if resource_id is None:
+            return ""
+        if self.durable and ti.try_number <= (ti.max_tries or 0):
+            return f"The {self.kind.noun} may go on: a retry takes it over."
+        if not self.cancel_on_timeout:
+            return late_stop_in_words(None)
+        outcome = self.hook.stop_now(self.kind, resource_id, seconds=UNHURRIED_STOP_SECONDS)
+        return full_stop(f"No retry follows: {outcome}")
+
+    def _expected_id(self, context: Context) -> str:
+        """Return the id that the try before most likely used; empty where there was none, or nobody knows."""
+        ti = context["ti"]
+        if not self.durable or self.resource_id or ti.try_number <= first_try(ti, self.retries):
+            return ""
+        return next(ids_of(ti, ti.try_number - 1))
 
     def _announce(self, context: Context, resource_id: str) -> None:
         """Have the id in XCom before a job may exist: a teardown finds it, however this try ends."""
-        if resource_id != self._announced:
-            context["ti"].xcom_push(key=self.kind.id_argument, value=resource_id)
-            self._announced = resource_id
+        self._push(context, self.kind.id_argument, resource_id)
+
+    def _push(self, context: Context, key: str, value: Any) -> None:
+        """Push what is not in XCom yet; nothing is there at first."""
+        if value != self._pushed.get(key, type(value)()):
+            context["ti"].xcom_push(key=key, value=value)
+            self._pushed[key] = value
 
     def _find_earlier(self, context: Context) -> str | None:
         """Return the id of a job that an earlier try of this task started and that can be taken over."""
@@ -304,30 +386,36 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             latest = None
             for candidate in ids_of(ti, attempt):
                 self._announce(context, candidate)
+                # A kill while it is looked for has to stop it.
+                self._active_id = candidate
                 if (description := self._look_up(candidate)) is None:
                     break
                 latest = candidate, description
             if latest:
-                return self._adopt(*latest, may_serve=True)
+                return self._adopt(*latest, is_named_by_us=True, may_serve=True)
         return None
 
     def _start(self, context: Context) -> str:
         """Send the start request under the first id that is free."""
         ti = context["ti"]
         if self.resource_id:
+            is_retry = self.durable and ti.try_number > first_try(ti, self.retries)
+            may_be_ours = is_retry and Unused(context).may_be(self.resource_id)
+            if may_be_ours and self._unused_id and not is_set(self.update):
+                self._active_id = self.resource_id
             existing = self._look_up(self.resource_id)
-            may_be_ours = self.durable and ti.try_number > first_try(ti, self.retries)
             if existing is not None and is_set(self.update):
                 return self._update(context, self.resource_id, existing, may_be_ours=may_be_ours)
             self.update = False
             return self._start_own(context, self.resource_id, existing, may_be_ours=may_be_ours)
         for candidate in ids_of(ti, ti.try_number):
+            self._active_id = candidate
             existing = self._look_up(candidate)
             if existing is None:
                 # Whoever may take the id from now on is this task.
                 self._send(context, candidate)
                 return candidate
-            if self.durable and self._adopt(candidate, existing):
+            if self.durable and self._adopt(candidate, existing, is_named_by_us=True):
                 return candidate
         raise AssertionError("the ids of a try never end")
 
@@ -337,9 +425,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Send the start request under an id of the user's own, which doesn't tell whose the job is."""
         if existing is None:
             taken = self._send(context, resource_id)
-            if taken is None or taken.certainly_ours:
+            if taken is None:
                 return resource_id
             existing = taken.description
+            if taken.certainly_ours:
+                self._known = existing
+                return resource_id
         elif may_be_ours and self._adopt(resource_id, existing):
             return resource_id
         self._active_id = None
@@ -363,6 +454,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         taken = None if may_be_ours else self._send(context, resource_id)
         if taken and not (taken.certainly_ours and self.kind.is_under_way(taken.description)):
             raise taken.refusal
+        if may_be_ours or taken:
+            self._known = taken.description if taken else existing
         self._active_id = resource_id
         return resource_id
 
@@ -374,7 +467,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         def start() -> None:
             nonlocal doubtful
             try:
-                self.hook.start(
+                self._known = self.hook.start(
                     self.kind, id=candidate, additional_parameters=self.additional_parameters, **request
                 )
             except NeptuneMLError as error:
@@ -390,11 +483,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         except NeptuneMLServiceError as refusal:
             self._starting = False
             self._stop_if_killed()
-            certainly_ours = doubtful or (refusal.resent and not is_set(self.update))
-            return Taken(self._look_behind(refusal, candidate), refusal, certainly_ours)
+            return Taken(self._look_behind(refusal, candidate), refusal, certainly_ours=doubtful)
         except NeptuneMLUnreachableError as error:
             if doubtful:
-                error.add(f"It may have been started. {self._left_behind()}")
+                error.add(f"It may have been started. {self._give_up(context, candidate)}")
             raise
         # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
         self._starting = False
@@ -431,19 +523,28 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return None
 
     def _adopt(
-        self, candidate: str, description: Mapping[str, Any], *, may_serve: bool = False
+        self,
+        candidate: str,
+        description: Mapping[str, Any],
+        *,
+        is_named_by_us: bool = False,
+        may_serve: bool = False,
     ) -> str | None:
         """
         Take a job over if it is still of use; whose it is has been found out.
 
+        :param is_named_by_us: whether nobody else can have changed it since: whatever it is doing, it is what
+            this task was to start.
         :param may_serve: whether an endpoint that is in service is what this task was to create.
         """
         status = description.get("status")
         unused = candidate == self._unused_id or (may_serve and not self.kind.is_over(description))
         succeeded = self.kind.phase_of(status) is Phase.SUCCEEDED
-        if not (self.kind.is_being_made(description) or (succeeded and unused)):
+        going = self.kind.is_under_way if is_named_by_us else self.kind.is_being_made
+        if not (going(description) or (succeeded and unused)):
+            self._active_id = None
             return None
-        self._active_id = candidate
+        self._active_id, self._known = candidate, description
         self.log.info("Taking over %s %r of an earlier try (%s)", self.kind.title, candidate, status)
         return candidate
 
@@ -483,7 +584,6 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         super().__init__(**kwargs)
         self.clean = clean
         self.ignore_missing = ignore_missing
-        self._acknowledged = False
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
@@ -496,16 +596,25 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         if self._has_nothing_to_stop():
             self.log.info("Nothing to stop: %s is empty", self.kind.id_argument)
             return None
-        self._patiently(lambda: self.hook.urgent_conn, "The client")
+        # First: a kill from here on sends the request by itself.
         resource_id = self._active_id = self.resource_id
-        self._raise_if_killed()
+        self._stop_if_killed()
+        self._patiently(lambda: self.hook.urgent_conn, "The client")
+        # A deletion that worked leaves nothing that would tell so to whoever asks again.
+        may_be_done = context["ti"].try_number > 1
+
+        def stop() -> bool:
+            nonlocal may_be_done
+            try:
+                return self.hook.stop(self.kind, resource_id, clean=self.clean)
+            except NeptuneMLError as error:
+                may_be_done = may_be_done or (error.transient and error.doubtful)
+                raise
+
         try:
-            taken = self._patiently(
-                lambda: self.hook.stop(self.kind, resource_id, clean=self.clean),
-                f"Stopping {self.kind.title} {resource_id!r}",
-            )
+            taken = self._patiently(stop, f"Stopping {self.kind.title} {resource_id!r}")
         except NeptuneMLNotFoundError as error:
-            if not self.ignore_missing:
+            if not (self.ignore_missing or (may_be_done and self.kind.statuses.stopped is None)):
                 raise
             self.log.info("Nothing to stop: %s", error)
             return resource_id

@@ -57,6 +57,10 @@ class Unused:
         if self._store is not None:
             self._store.delete(self._KEY)
 
+    def may_be(self, resource_id: str) -> bool:
+        """Tell whether an earlier try may have started what has an id of the user's own."""
+        return self._store is None or self.noted() == resource_id
+
     def noted(self) -> str | None:
         """Return the id of the job that was started last, if no try has used it."""
         return None if self._store is None else self._store.get(self._KEY)

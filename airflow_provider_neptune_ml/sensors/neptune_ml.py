@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -53,8 +55,15 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     - ``mode="poke"`` holds a worker slot, ``mode="reschedule"`` takes one for each poke;
     - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
     - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all, on
-      Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``retries`` after a
-      failure, an id that is only known to a worker) says so in its log and takes a worker after all.
+      Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``do_xcom_push=False``,
+      ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, an argument that is only
+      known to a worker) says so in its log and takes a worker after all.
+
+    An ``execution_timeout`` that is over fails the sensor with AirflowTaskTimeout: it is retried, and never
+    skipped. With ``mode="reschedule"`` it is the time for one poke, as Airflow has it.
+
+    ``silent_fail``, ``exponential_backoff`` and ``max_wait`` of Airflow's sensors work in a worker only, not
+    with ``deferrable=True``.
 
     :param target_statuses: Terminal statuses that count as success (default: the kind's one good end). All of
         them: wait for the end, whatever it is. (templated)
@@ -63,7 +72,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     :param deferrable: Whether to wait in the triggerer (default: ``[operators] default_deferrable``).
     :param start_from_trigger: Whether to begin there (default: False).
     :param end_from_trigger: Whether to end there (default: False).
-    :param poke_interval: Time in seconds between two pokes (default: 60).
+    :param poke_interval: Time in seconds, or a timedelta, between two pokes; more than 0 (default: 60).
     :param timeout: Time in seconds, or a timedelta, after which the sensor fails (default: ``[sensors]
         default_timeout``, 7 days).
     :return: The last description of the resource: ``status``, ``id``, and what is known of each stage.
@@ -84,15 +93,18 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         super().__init__(**kwargs)
         self.target_statuses = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
+        validate_seconds("poke_interval", self.poke_interval, zero=False)
         self.deferrable = deferrable or start_from_trigger or end_from_trigger
         self.end_from_trigger = end_from_trigger
         self._wants_to_start_from_trigger = start_from_trigger
+        self._obstacle: str | None = None
         self._watch: Watch | None = None
 
     def _complete_init(self) -> None:
         """Check the arguments once a leaf has set its id, and tell Airflow how to start in the triggerer."""
         self.validate_arguments()
-        if self._wants_to_start_from_trigger and not self._obstacle():
+        self._obstacle = self._obstacle_to_start()
+        if self._wants_to_start_from_trigger and not self._obstacle:
             self._start_from_trigger()
 
     def validate_arguments(self) -> None:
@@ -109,7 +121,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             if self._wants_to_start_from_trigger:
                 self.log.info(
                     "The wait begins in a worker: %s",
-                    self._obstacle() or "a mapped task can't begin elsewhere",
+                    self._obstacle or "a mapped task can't begin elsewhere",
                 )
             self._defer(context)
         with self._telling_why_it_is_skipped():
@@ -121,25 +133,28 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowException as error:
+                failure = error.__cause__ if isinstance(error, AirflowSkipException) else error
+                if isinstance(failure, AirflowSensorTimeout) and self._execution_timeout_comes_first:
+                    raise AirflowTaskTimeout(str(failure)) from None
                 # Airflow 2 forgets never_fail here.
-                if self.never_fail and not isinstance(error, AirflowSkipException):
+                if self.never_fail and failure is error:
                     raise AirflowSkipException from error
                 raise
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Return the description, or raise what poking would have raised."""
         event = event or {"status": "error", "message": f"The trigger of {self.resource_id!r} said nothing."}
-        if event["status"] == "success":
-            return event["description"]
         if event["status"] == "unresolved":
             self.log.info(
-                "Waiting from a worker on: %s is not known in the triggerer (%s)",
-                self.kind.id_argument,
-                event["message"],
+                "Waiting from a worker on: an argument is not known in the triggerer (%s)", event["message"]
             )
-            # Nor may it be an id at all.
+            # Nor may it be right at all.
             self.validate_arguments()
             self._defer(context)
+        if self.end_from_trigger and (obstacle := self._obstacle_to_end()):
+            self.log.info("The wait ends in a worker: %s", obstacle)
+        if event["status"] == "success":
+            return event["description"]
         raise _ERRORS.get(event["status"], NeptuneMLError)(event["message"])
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -191,8 +206,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
-        if self.end_from_trigger and not self._can_end_from_trigger:
-            self.log.info("The wait ends in a worker: %s", "outlets" if self.outlets else _TOO_OLD)
         started_at = self._first_poke(context)
         self.defer(
             trigger=NeptuneMLJobTrigger(
@@ -222,13 +235,33 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             timeout=timedelta(seconds=seconds),
         )
 
-    def _obstacle(self) -> str | None:
+    def _obstacle_to_start(self) -> str | None:
         """Return what keeps the wait from beginning in the triggerer, as far as it can be known here."""
         if not CAN_RUN_WITHOUT_WORKER:
             return _TOO_OLD
-        if as_template(self.resource_id) is None:
-            return f"{self.kind.id_argument} is only known to a worker"
-        return None
+        arguments = {field: getattr(self, field) for field in self.template_fields}
+        arguments[self.kind.id_argument] = as_template(self.resource_id) or self.resource_id
+        unknown = (
+            f"{name} is only known to a worker" for name, value in arguments.items() if not is_plain(value)
+        )
+        return next(unknown, None)
+
+    def _obstacle_to_end(self) -> str | None:
+        """Return what keeps the wait from ending in the triggerer: what Airflow leaves out there."""
+        if not CAN_RUN_WITHOUT_WORKER:
+            return _TOO_OLD
+        left_out = {
+            "outlets": self.outlets,
+            "do_xcom_push=False": not self.do_xcom_push,
+            "multiple_outputs": self.multiple_outputs,
+            "on_skipped_callback": self.on_skipped_callback,
+        }
+        return next((name for name, is_set in left_out.items() if is_set), None)
+
+    @property
+    def _execution_timeout_comes_first(self) -> bool:
+        allowed = self.execution_timeout
+        return allowed is not None and allowed.total_seconds() < self.timeout
 
     @contextmanager
     def _telling_why_it_is_skipped(self) -> Iterator[None]:
@@ -237,28 +270,37 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             yield
         except AirflowSkipException as skip:
             cause = skip.__cause__
-            if isinstance(cause, NeptuneMLError) and not self.never_fail:
+            is_trouble = isinstance(cause, NeptuneMLError) and not self.never_fail
+            if cause and (is_trouble or isinstance(cause, AirflowTaskTimeout)):
                 raise cause from None
             raise AirflowSkipException(str(cause or skip)) from cause
 
-    @property
-    def _can_end_from_trigger(self) -> bool:
-        # Airflow emits no asset events for a task that ends in the triggerer.
-        return self.end_from_trigger and CAN_RUN_WITHOUT_WORKER and not self.outlets
-
     def _trigger_kwargs(self) -> dict[str, Any]:
         """Return what the trigger needs besides the id and the time."""
+        can_end = self.end_from_trigger and not self._obstacle_to_end()
+        # Only a worker fails a task so that it isn't retried, knows of never_fail, and which time was over.
+        needs_worker = (
+            self.retries or self.never_fail or (self.soft_fail and self._execution_timeout_comes_first)
+        )
         return {
             "kind": self.kind.name,
             "target_statuses": self.target_statuses,
             "poll_interval": self.poke_interval,
             "unreachable_timeout": self.unreachable_timeout,
-            "end_from_trigger": self._can_end_from_trigger,
-            # Only a worker can fail a task so that it is not retried, and knows of never_fail.
-            "fail_from_trigger": self._can_end_from_trigger and not self.retries and not self.never_fail,
+            "end_from_trigger": can_end,
+            "fail_from_trigger": can_end and not needs_worker,
             "soft_fail": self.soft_fail,
             "hook_parameters": self.hook_parameters,
         }
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value, or template, reaches the triggerer as it is: not the output of a task."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def as_template(value: Any) -> str | None:
@@ -281,7 +323,8 @@ class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -305,7 +348,8 @@ class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -329,7 +373,8 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -353,7 +398,8 @@ class NeptuneMLEndpointSensor(NeptuneMLSensor):
     :param endpoint_id: The id of the endpoint in Neptune, not its name in SageMaker. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the endpoint failed; not retried.
-    :raises AirflowSensorTimeout: when the time is over; not retried.
+    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 

@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import (
@@ -17,6 +18,7 @@ from airflow.triggers.base import (
     TaskSuccessEvent,
     TriggerEvent,
 )
+from jinja2 import StrictUndefined
 
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
@@ -125,6 +127,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.soft_fail = soft_fail
         self.hook_parameters = hook_parameters or {}
         self._unresolved = ""
+        self._ends_at: float | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the class and its arguments, all plain JSON."""
@@ -136,24 +139,24 @@ class NeptuneMLJobTrigger(BaseTrigger):
         """
         Render the templates of a task that starts here.
 
-        What can't be rendered here, or not safely, is left to a worker: see :class:`_CautiousTaskInstance`.
+        What can't be rendered here, or not safely, is left to a worker: see :func:`_cautious`.
         """
-        ti = _CautiousTaskInstance(context["ti"])
-        cautious: Any = {**context, "ti": ti, "task_instance": ti}
         try:
-            self._do_render_template_fields(
-                self, _TEMPLATED, cautious, jinja_env or self.get_template_env(), set()
-            )
+            known = _cautious(context)
+            strict = (jinja_env or self.get_template_env()).overlay(undefined=_Unknown)
+            for field in _TEMPLATED:
+                setattr(self, field, self.render_template(getattr(self, field), known, strict))
         except Exception as error:  # a template may raise anything
             self._unresolved = f"{type(error).__name__}: {error}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait is over, and say how it ended."""
-        if self._unresolved or not is_id(self.resource_id):
-            reason = self._unresolved or f"it was rendered to {self.resource_id!r}"
-            yield self._event("unresolved", message=reason)
+        try:
+            watch = self._watch()
+        except ValueError as error:
+            yield self._event("unresolved", message=self._unresolved or str(error))
             return
-        watch = self._watch()
+        self._ends_at = watch.deadline
         try:
             # Waits that a triggerer takes up together should not all ask at once.
             first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
@@ -167,8 +170,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLError as error:
             yield self._failure("error", str(error))
         except asyncio.CancelledError:
-            is_late = watch.deadline is not None and time.time() >= watch.deadline
-            await _undisturbed(self._end(is_late=is_late))
+            if not AIRFLOW_CALLS_ON_KILL:
+                await self.on_kill()
             raise
         else:
             if self.end_from_trigger:
@@ -177,23 +180,29 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 yield self._event("success", description=dict(description))
 
     async def on_kill(self) -> None:
-        """Ask the job to stop: called when a user ends the deferred task, by Airflow 3.3 and newer itself."""
-        if self.cancel_on_kill:
-            kind = find_kind(self.kind)
-            outcome = await with_hook(
-                self.hook_parameters,
-                lambda hook: hook.stop_now(kind, self.resource_id, seconds=_KILL_SECONDS),
-            )
-            self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
+        """
+        Ask the job to stop if a user ended the deferred task.
 
-    async def _end(self, *, is_late: bool) -> None:
-        """Stop the job if that is why the trigger was cancelled, and nobody else does."""
-        if is_late:
-            # Airflow's own time-out came first.
-            if self.cancel_on_timeout:
-                self.log.warning("%s", await self._stop())
-        elif self.cancel_on_kill and not AIRFLOW_CALLS_ON_KILL and await self._was_ended_by_user():
-            await self.on_kill()
+        Airflow 3.3 and newer call it then, but also when another triggerer has taken the wait over, and when
+        the task's own time-out is over: a worker sees to that.
+        """
+        if self.cancel_on_kill and not self._is_late():
+            await _undisturbed(self._stop_for_user())
+
+    async def _stop_for_user(self) -> None:
+        kind = find_kind(self.kind)
+        if not await self._was_ended_by_user():
+            self.log.info("The wait for %s %r goes on elsewhere", kind.title, self.resource_id)
+            return
+        outcome = await with_hook(
+            self.hook_parameters,
+            lambda hook: hook.stop_now(kind, self.resource_id, seconds=_KILL_SECONDS),
+            urgent=True,
+        )
+        self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
+
+    def _is_late(self) -> bool:
+        return self._ends_at is not None and time.time() >= self._ends_at
 
     async def _was_ended_by_user(self) -> bool:
         id_key = find_kind(self.kind).id_argument
@@ -202,12 +211,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 lambda: ended_by_user(self.task_instance, self.trigger_id, id_key, self.resource_id)
             )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
-            self.log.warning(
-                "%r goes on: whether a user ended its task is not known: %s", self.resource_id, error
-            )
-            return False
+            self.log.warning("%r: whether a user ended its task is not known: %s", self.resource_id, error)
+            return AIRFLOW_CALLS_ON_KILL
 
     def _watch(self) -> Watch:
+        if self._unresolved or not is_id(self.resource_id):
+            raise ValueError(f"the id was rendered to {self.resource_id!r}")
         kind = find_kind(self.kind)
         started_at, deadline = self.started_at, self.deadline
         if self.timeout_after is not None:
@@ -259,14 +268,28 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
 
 async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Finish some work: Airflow before 3.3 cancels a trigger again each second until it has ended."""
+    """Finish some work: Airflow cancels a trigger again each second until it has ended."""
     task = asyncio.ensure_future(work)
     while not task.done():
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
 
 
-class _CautiousTaskInstance:
+class _Unknown(StrictUndefined):
+    """
+    What a template names and is not known here.
+
+    A worker may know it, such as the Dag's own macros, so that no default may stand in for it. What a mapping
+    (``params``, ``dag_run.conf``) lacks, it lacks for a worker too.
+    """
+
+    def __init__(self, hint: str | None = None, obj: Any = None, name: str | None = None, *args: Any) -> None:
+        super().__init__(hint, obj, name, *args)
+        if not isinstance(obj, Mapping):
+            raise LookupError(f"{name or hint} is not known here")
+
+
+class _CautiousTaskInstance(SimpleNamespace):
     """
     A task instance for templates that are rendered in the triggerer.
 
@@ -274,21 +297,45 @@ class _CautiousTaskInstance:
     turn into an id that is not meant. The first gets the map index of an unmapped task, the second raises.
     """
 
-    def __init__(self, ti: Any) -> None:
-        self._ti = ti
+    def __init__(self, ti: Any, **known: Any) -> None:
+        super().__init__(**known)
+        self._pull = ti.xcom_pull
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._ti, name)
-
-    def xcom_pull(self, *args: Any, map_indexes: Any = -1, **kwargs: Any) -> Any:
-        """Pull one XCom."""
+    def xcom_pull(self, *args: Any, map_indexes: Any = -1, default: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
+        """Pull one XCom; a worker's pull takes no heed of a default where there is no map index either."""
         if not isinstance(map_indexes, int):
             raise LookupError("XComs of several map indexes")
-        value = self._ti.xcom_pull(*args, map_indexes=map_indexes, **kwargs)
-        if value is None:
+        value = self._pull(*args, map_indexes=map_indexes, **kwargs)
+        if any(item is None for item in (value if isinstance(value, list) else [value])):
             raise LookupError("no such XCom of an unmapped task")
         return value
 
 
+def _cautious(context: Mapping[str, Any]) -> Any:
+    """
+    Return what of a context is here as it is in a worker.
+
+    The rest of Airflow 3.3's is empty or made up in the triggerer (``triggering_asset_events``,
+    ``dag_run.clear_number``, ``ti.max_tries``), or asks its supervisor what that never answers
+    (``prev_start_date_success``, ``task_state_store``, ``ti.get_previous_dagrun()``).
+    """
+    parts = {key: {name: getattr(context[key], name) for name in names} for key, names in _PARTS.items()}
+    ti = _CautiousTaskInstance(context["ti"], **parts.pop("ti"))
+    known = {key: context[key] for key in _WHOLE if key in context}
+    known |= {key: SimpleNamespace(**part) for key, part in parts.items()}
+    return {**known, "ti": ti, "task_instance": ti}
+
+
 _FIELDS = tuple(inspect.signature(NeptuneMLJobTrigger).parameters)
 _TEMPLATED = ("resource_id", "target_statuses", "hook_parameters")
+_WHOLE = (
+    *("run_id", "params", "macros", "var", "conn", "partition_key", "partition_date"),
+    *("logical_date", "data_interval_start", "data_interval_end"),
+    *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
+)
+_PARTS = {
+    "ti": ("dag_id", "task_id", "run_id", "map_index", "try_number"),
+    "dag_run": ("dag_id", "run_id", "conf", "logical_date", "data_interval_start", "data_interval_end"),
+    "dag": ("dag_id",),
+    "task": ("task_id",),
+}

@@ -1,8 +1,9 @@
 """
-Whether a user ended a deferred task, on Airflow before 3.3.
+Whether a user ended a deferred task.
 
-There, a trigger is cancelled in the same way when its task was marked or cleared and when its triggerer shuts
-down or hands it over; only the task instance knows.
+Airflow before 3.3 cancels a trigger in the same way when its task was marked or cleared and when its
+triggerer shuts down or hands it over. Newer ones call its on_kill, but also when another triggerer has taken
+it over from one that came back late. Only the task instance knows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import BaseTrigger
 
-# From this version on, Airflow tells the trigger itself.
+# From Airflow 3.3 on.
 AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import BaseHook
 from botocore.exceptions import ClientError
 
 from airflow_provider_neptune_ml.exceptions import (
@@ -18,6 +22,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
@@ -25,9 +30,10 @@ from airflow_provider_neptune_ml.hooks.errors import translate
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
 from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.certificates import self_signed_certificate
 from tests.conftest import connect
-from tests.modes import Clock
+from tests.modes import Clock, first_event
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "dataprocessing": {
@@ -42,6 +48,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "endpoints": {"ml_model_training_job_id": "model-1"},
 }
+
+
+ROLE = "arn:aws:iam::1:role/n"
 
 
 @pytest.fixture
@@ -79,6 +88,99 @@ def test_takes_kind_by_name(hook: NeptuneMLHook) -> None:
     assert hook.describe("modeltraining", "model-1")["status"] == "Completed"
     with pytest.raises(ValueError, match=r"kind='training' is not .* modeltraining"):
         hook.describe("training", "model-1")
+
+
+@pytest.mark.parametrize("config", [None, {"retries": {"total_max_attempts": 5}}])
+@pytest.mark.parametrize(
+    ("fault", "doubtful"),
+    [
+        (Fault("internal_failure", when="after"), True),
+        (Fault("reset", when="after"), True),
+        (Fault("too_many_requests"), False),
+        (Fault("expired_token"), False),
+        (Fault("refused", seconds=3600), False),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else None,
+)
+def test_start_is_sent_once(
+    hook: NeptuneMLHook,
+    simulator: Simulator,
+    config: dict[str, Any] | None,
+    fault: Fault,
+    doubtful: bool,
+) -> None:
+    """Botocore never sends a start again, and the error tells whether the job may have been started."""
+    hook = NeptuneMLHook(config=config)
+    simulator.add_fault(fault)
+
+    with pytest.raises(NeptuneMLError, match="of model training job 'mine'") as caught:
+        hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
+
+    assert caught.value.transient
+    assert caught.value.doubtful is doubtful
+    assert len(simulator.calls("StartMLModelTrainingJob")) == (fault.kind != "refused")
+
+
+@pytest.mark.parametrize("wrong", ["", None, "a/b", "my_job", "None", "{{ job }}", "x" * 49])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda hook, wrong: hook.describe("modeltraining", wrong),
+        lambda hook, wrong: hook.stop("modeltraining", wrong),
+        lambda hook, wrong: hook.wait("modeltraining", wrong),
+        lambda hook, wrong: hook.start("modeltraining", id=wrong or "", **REQUESTS["modeltraining"]),
+    ],
+    ids=["describe", "stop", "wait", "start"],
+)
+def test_wrong_ids_are_not_sent(
+    hook: NeptuneMLHook, simulator: Simulator, call: Callable[[Any, Any], object], wrong: Any
+) -> None:
+    """What can't be the id of a job is told by its argument, value and rule."""
+    with pytest.raises(ValueError, match=r"id=('.*'|None) must be 1-48 letters, digits or hyphens"):
+        call(hook, wrong)
+
+    assert not simulator.journal
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"timeout": "x"}, "timeout='x' must be a number of seconds, 0 or more, or a timedelta"),
+        ({"timeout": -1}, "timeout=-1 must be a number"),
+        ({"poll_interval": "x"}, "poll_interval='x' must be a number"),
+        ({"poll_interval": 0}, "poll_interval=0 must be more than 0"),
+        ({"unreachable_timeout": True}, "unreachable_timeout=True must be a number"),
+        ({"target_statuses": ["Done"]}, "target_statuses has 'Done'"),
+    ],
+    ids=str,
+)
+def test_wrong_times_of_a_wait(
+    hook: NeptuneMLHook, simulator: Simulator, argument: dict[str, Any], words: str
+) -> None:
+    """What can't be a time is told by its argument, value and rule, and nothing is sent."""
+    with pytest.raises(ValueError, match=words):
+        hook.wait("modeltraining", "model-1", **argument)
+
+    assert not simulator.journal
+
+
+def test_times_of_a_wait_as_timedelta(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """Times can be timedeltas."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    clock, began = Clock(simulator), simulator.now()
+
+    with pytest.raises(NeptuneMLTimeoutError):
+        hook.wait(
+            "modeltraining",
+            "mine",
+            poll_interval=timedelta(minutes=1),
+            timeout=timedelta(minutes=5),
+            unreachable_timeout=timedelta(minutes=2),
+            sleep=clock.sleep,
+            now=clock.time,
+        )
+
+    assert simulator.now() - began == pytest.approx(300)
 
 
 def test_stop_of_an_ended_job(hook: NeptuneMLHook) -> None:
@@ -326,7 +428,7 @@ def test_expired_credentials_are_renewed(
         credential = simulator.credentials[0]
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIAOLD", "old-secret"))
         hook = make()
-        before = hook.conn, hook.urgent_conn
+        before = hook.conn, hook.urgent_conn, hook.start_conn
         monkeypatch.setenv(
             "AIRFLOW_CONN_AWS_DEFAULT", aws_connection(credential.access_key, credential.secret_key)
         )
@@ -339,6 +441,7 @@ def test_expired_credentials_are_renewed(
         assert hook.list_ids("endpoints") == []
         assert hook.conn is not before[0]
         assert hook.urgent_conn is not before[1]
+        assert hook.start_conn is not before[2]
 
 
 def test_credentials_that_can_not_be_renewed(
@@ -357,7 +460,7 @@ def test_credentials_that_can_not_be_renewed(
         hook.list_ids("endpoints")
 
     assert caught.value.transient
-    assert "Credentials have expired, and can't be renewed: Connection" in capfd.readouterr().out
+    assert "Going on with the settings there are: Connection" in capfd.readouterr().out
     assert hook.conn is before
     assert hook.list_ids("endpoints") == []
 
@@ -482,34 +585,54 @@ def test_shared_by_settings(clock: Clock) -> None:
 
 
 def test_shared_by_threads(clock: Clock) -> None:
-    """Threads that ask for a hook at the same time get the same, fully built."""
+    """Threads that ask for a client at the same time get the same."""
     barrier = Barrier(8)
 
-    def ask(_: int) -> NeptuneMLHook:
+    def ask(_: int) -> object:
         barrier.wait(20)
-        hook = shared_hook({})
-        assert "conn" in vars(hook)
-        return hook
+        return shared_hook({}).conn
 
     with ThreadPoolExecutor(8) as threads:
-        assert len(set(map(id, threads.map(ask, range(8))))) == 1
+        assert len(set(threads.map(ask, range(8)))) == 1
 
 
+@pytest.mark.parametrize("make", [NeptuneMLHook, lambda: shared_hook({})], ids=["own", "shared"])
 def test_edited_connection_is_picked_up(
-    connection: dict[str, Any], simulator: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    connection: dict[str, Any],
+    simulator: Simulator,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], NeptuneMLHook],
 ) -> None:
-    """A wait of days uses an edited connection after 15 minutes."""
-    before = shared_hook({})
-    role = "arn:aws:iam::1:role/n"
-    connect(monkeypatch, connection, extra={**connection["extra"], "neptune_iam_role_arn": role})
+    """A hook that is used for days uses an edited connection after 15 minutes."""
+    hook = make()
+    hook.list_ids("endpoints")
+    connect(monkeypatch, connection, extra={**connection["extra"], "neptune_iam_role_arn": ROLE})
 
     clock.sleep(15 * 60 - 1)
-    assert shared_hook({}) is before
+    hook.list_ids("endpoints")
     clock.sleep(1)
-    shared_hook({}).list_ids("endpoints")
+    hook.list_ids("endpoints")
 
-    assert [request.query for request in simulator.journal] == [{"neptuneIamRoleArn": role}]
-    assert shared_hook({}) is not before
+    assert [request.query for request in simulator.journal] == [{}, {}, {"neptuneIamRoleArn": ROLE}]
+
+
+def test_edited_connection_is_picked_up_by_a_wait(
+    connection: dict[str, Any], simulator: Simulator, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wait in a worker, which holds one hook for days, uses it too."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    clock.then = [
+        lambda: connect(monkeypatch, connection, extra={**connection["extra"], "neptune_iam_role_arn": ROLE})
+    ]
+
+    NeptuneMLHook().wait("modeltraining", "mine", sleep=clock.sleep, now=clock.time)
+
+    began = simulator.journal[0].at
+    ages: dict[bool, list[float]] = {True: [], False: []}
+    for request in simulator.journal:
+        ages[bool(request.query)].append(request.at - began)
+    assert max(ages[False]) < 15 * 60 <= min(ages[True])
 
 
 def test_broken_connection_is_not_picked_up(
@@ -518,19 +641,239 @@ def test_broken_connection_is_not_picked_up(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Waits go on with the connection that worked, say so, and use it once it is mended."""
-    before = shared_hook({})
+    """Waits go on with the connection that worked, say so once, and use it a minute after it is mended."""
+    hook = shared_hook({})
+    before = hook.conn
     connect(monkeypatch, connection, host="")
     clock.sleep(15 * 60)
+    for _ in range(5):
+        assert hook.list_ids("endpoints") == []
+        clock.sleep(30)
 
-    assert shared_hook({}) is before
-    assert before.list_ids("endpoints") == []
-    said = capfd.readouterr().out
-    assert said.count("Going on with the settings there are: Connection") == 1
+    assert hook.conn is before
+    assert capfd.readouterr().out.count("Going on with the settings there are: Connection") == 1
 
     connect(monkeypatch, connection)
+    clock.sleep(60)
+    hook.list_ids("endpoints")
+    assert hook.conn is not before
+
+
+def test_aws_connection_that_can_not_be_found_again(
+    connection: dict[str, Any],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Credentials that worked are not given up where Airflow finds none: its backend may just be down."""
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIA", "secret"))
+    hook = shared_hook({})
+    hook.list_ids("endpoints")
+    monkeypatch.delenv("AIRFLOW_CONN_AWS_DEFAULT")
     clock.sleep(15 * 60)
-    assert shared_hook({}) is not before
+
+    assert hook.list_ids("endpoints") == []
+    assert "Going on with the settings there are: Connection 'aws_default'" in capfd.readouterr().out
+
+
+class SlowLookUp:
+    """A backend that keeps whoever looks a connection up waiting."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, self.answer = Event(), Event()
+        look_up = BaseHook.get_connection.__func__  # type: ignore[attr-defined]
+
+        def slowly(cls: type[BaseHook], conn_id: str) -> Any:
+            if conn_id == "slow":
+                self.asked.set()
+                assert self.answer.wait(30)
+            return look_up(cls, conn_id)
+
+        monkeypatch.setattr(BaseHook, "get_connection", classmethod(slowly))
+
+    @contextmanager
+    def holds(self, hook: NeptuneMLHook) -> Iterator[None]:
+        """Have another thread use a hook, and look its connection up until this is over."""
+        with ThreadPoolExecutor(1) as thread:
+            call = thread.submit(hook.list_ids, "endpoints")
+            try:
+                assert self.asked.wait(30)
+                yield
+                assert not call.done()
+            finally:
+                self.answer.set()
+            assert call.result(30) == []
+
+
+@pytest.fixture
+def slow_connection(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The arguments of a hook on a connection of its own, to the same cluster."""
+    monkeypatch.setenv("AIRFLOW_CONN_SLOW", json.dumps(connection))
+    return {"neptune_ml_conn_id": "slow"}
+
+
+def test_slow_look_up_holds_up_no_other(
+    slow_connection: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one hook looks its connection up, others do what they have to, for the first time too."""
+    backend = SlowLookUp(monkeypatch)
+
+    with backend.holds(shared_hook(slow_connection)):
+        assert shared_hook({}).list_ids("endpoints") == []
+
+
+@pytest.mark.parametrize("why", ["edited", "expired"])
+def test_slow_renewal_holds_up_nobody(
+    slow_connection: dict[str, Any],
+    clock: Clock,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+) -> None:
+    """While one thread looks a connection up again, others go on with what was known of it."""
+    hook = shared_hook(slow_connection)
+    hook.list_ids("endpoints")
+    backend = SlowLookUp(monkeypatch)
+    if why == "edited":
+        clock.sleep(15 * 60)
+        with backend.holds(hook):
+            assert hook.list_ids("endpoints") == []
+        return
+    simulator.add_fault(Fault("expired_token", times=2))
+    with ThreadPoolExecutor(1) as thread:
+        call = thread.submit(hook.list_ids, "endpoints")
+        assert backend.asked.wait(30)
+        try:
+            with pytest.raises(NeptuneMLServiceError, match="ExpiredTokenException"):
+                hook.list_ids("endpoints")
+            assert hook.list_ids("endpoints") == []
+        finally:
+            backend.answer.set()
+        assert isinstance(call.exception(30), NeptuneMLServiceError)
+
+
+def fail_look_ups(monkeypatch: pytest.MonkeyPatch, conn_id: str, times: int) -> list[str]:
+    """Have a connection's look-ups fail some times, in words with a secret; return what is left of them."""
+    failures = [conn_id] * times
+    look_up = BaseHook.get_connection.__func__  # type: ignore[attr-defined]
+
+    def badly(cls: type[BaseHook], conn_id: str) -> Any:
+        if conn_id in failures:
+            failures.pop()
+            raise RuntimeError("can't connect to postgresql://airflow:pa55w0rd@db")
+        return look_up(cls, conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", classmethod(badly))
+    return failures
+
+
+@pytest.mark.parametrize("conn_id", ["neptune_ml_default", "aws_default"])
+def test_look_up_that_fails(
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    conn_id: str,
+) -> None:
+    """Whatever Airflow's look-up raises is trouble that may pass, told without its words."""
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIA", "secret"))
+    fail_look_ups(monkeypatch, conn_id, 1)
+    hook = NeptuneMLHook()
+
+    with pytest.raises(
+        NeptuneMLUnreachableError, match=f"Connection '{conn_id}' can't be looked up.*RuntimeError"
+    ) as caught:
+        hook.list_ids("endpoints")
+
+    assert caught.value.transient
+    assert not caught.value.doubtful
+    assert "pa55w0rd" not in "".join(traceback.format_exception(caught.value))
+    assert hook.list_ids("endpoints") == []
+
+
+def test_wait_bears_a_look_up_that_fails(
+    connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A triggerer that is restarted while Airflow's look-ups fail takes its waits up all the same."""
+    simulator.seed("modeltraining", "mine", status="Completed")
+    left = fail_look_ups(monkeypatch, "neptune_ml_default", 2)
+    trigger = NeptuneMLJobTrigger(kind="modeltraining", resource_id="mine", poll_interval=0.01)
+
+    assert first_event(trigger).payload["status"] == "success"
+    assert not left
+
+
+def test_look_up_that_fails_after_an_expiry(
+    connection: dict[str, Any],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Where the connections can't be read again the expired credentials are told, not the look-up."""
+    hook = NeptuneMLHook()
+    hook.list_ids("endpoints")
+    fail_look_ups(monkeypatch, "neptune_ml_default", 1)
+    simulator.add_fault(Fault("expired_token"))
+
+    with pytest.raises(NeptuneMLServiceError, match="ExpiredTokenException"):
+        hook.list_ids("endpoints")
+
+    assert hook.list_ids("endpoints") == []
+    said = capfd.readouterr().out
+    assert "Going on with the settings there are: Connection 'neptune_ml_default' can't be looked up" in said
+    assert "pa55w0rd" not in said
+
+
+def test_helper_that_gives_expired_credentials(
+    connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Expired credentials from a helper are trouble that may pass, though botocore raises a bare error."""
+    expiry = tmp_path / "expiry"
+    credentials = '{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": "%s"}'
+    expiry.write_text(credentials % "2020-01-01T00:00:00Z")
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = cat {expiry}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+    hook = NeptuneMLHook(aws_conn_id=None)
+
+    with pytest.raises(
+        NeptuneMLUnreachableError, match=r"no AWS credentials to sign with: .* are still expired"
+    ) as caught:
+        hook.list_ids("endpoints")
+
+    assert caught.value.transient
+    assert not caught.value.doubtful
+    expiry.write_text(credentials % "2099-01-01T00:00:00Z")
+    assert hook.list_ids("endpoints") == []
+
+
+@pytest.mark.parametrize(
+    ("argument", "in_aws", "expected"),
+    [
+        (None, {}, (5, 15, 1)),
+        ({"read_timeout": 7}, {}, (5, 7, 1)),
+        ({"connect_timeout": 8, "retries": {"total_max_attempts": 2}}, {}, (8, 15, 2)),
+        (None, {"config_kwargs": {"read_timeout": 9}}, (5, 9, 1)),
+    ],
+)
+def test_triggers_are_not_held_up_for_long(
+    connection: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    argument: dict[str, Any] | None,
+    in_aws: dict[str, Any],
+    expected: tuple[int, int, int],
+) -> None:
+    """A call of a shared hook gives up after seconds, unless the user wants it otherwise; others' don't."""
+    connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": in_aws}))
+
+    config = shared_hook({"config": argument}).conn.meta.config
+    own = NeptuneMLHook(config=argument).conn.meta.config
+
+    assert (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"]) == expected
+    assert own.connect_timeout == (argument or {}).get("connect_timeout", 60)
 
 
 def test_broken_connection_at_first(
@@ -539,7 +882,7 @@ def test_broken_connection_at_first(
     """Where none has worked the mistake is told, and the next wait looks again."""
     connect(monkeypatch, connection, host="")
     with pytest.raises(NeptuneMLConfigurationError, match="has no host"):
-        shared_hook({})
+        shared_hook({}).list_ids("endpoints")
 
     connect(monkeypatch, connection)
     assert shared_hook({}).list_ids("endpoints") == []

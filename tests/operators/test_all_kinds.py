@@ -88,13 +88,15 @@ def jobs(simulator: Simulator, operator: type[Any]) -> dict[str, str]:
 
 @each_start
 def test_starts(simulator: Simulator, operator: type[NeptuneMLStartOperator]) -> None:
-    """A start sends what it was given under the id it was given, and returns and pushes the id."""
+    """A start sends what it was given under its id, returns and pushes the id, and pushes the reply."""
     id_argument = operator.kind.id_argument
     where = context()
 
     assert start(operator, **{id_argument: "mine"}).execute(where) == "mine"
     [request] = simulator.calls(operator.kind.start_operation)
     assert set(request.body.values()) >= {"mine", *STARTS[operator].values()}
+    description = where["ti"].xcoms.pop("description")
+    assert description.keys() == {"id", "arn", "creationTimeInMillis"}
     assert where["ti"].xcoms == {id_argument: "mine"}
 
 

@@ -139,7 +139,7 @@ def test_pushes_the_id_at_once(simulator: Simulator) -> None:
     ):
         start(job_id="mine", wait_for_completion=True).execute(where)
 
-    assert where["ti"].xcoms == {"job_id": "mine"}
+    assert where["ti"].xcoms["job_id"] == "mine"
 
 
 def test_pushes_the_id_before_the_job_exists(simulator: Simulator) -> None:

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from importlib import import_module
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout
+from airflow.providers.common.compat.sdk import (
+    DAG,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    Asset,
+    TaskDeferred,
+    task,
+)
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
-from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
-from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.sensors.neptune_ml import (
+    CAN_RUN_WITHOUT_WORKER,
+    NeptuneMLModelTrainingJobSensor,
+)
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
+# What Airflow runs a task with an execution_timeout in.
+_timeout = import_module(
+    "airflow.sdk.execution_time.timeout" if AIRFLOW_V_3_0_PLUS else "airflow.utils.timeout"
+).timeout
+_NEW = pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow before 3.3 always takes a worker")
 
 
 def sensor(mode: str = "poke", **arguments: Any) -> NeptuneMLModelTrainingJobSensor:
@@ -58,6 +76,7 @@ def test_exponential_backoff_is_left_to_airflow(simulator: Simulator) -> None:
         ({"target_statuses": "Completed"}, "target_statuses='Completed' must be a list"),
         ({"target_statuses": []}, "target_statuses=.* must be a list of one or more"),
         ({"unreachable_timeout": -1}, "unreachable_timeout=-1 must be a number of seconds"),
+        ({"poke_interval": 0}, "poke_interval=0.0 must be more than 0 seconds"),
     ],
 )
 def test_mistakes_are_told_when_the_dag_is_parsed(
@@ -92,3 +111,81 @@ def test_id_that_is_none_is_not_deferred_again(job_id: str) -> None:
 
     with pytest.raises(ValueError, match=f"job_id='{job_id}' must be"):
         sensor.execute_complete(context(), event)
+
+
+def test_execution_timeout_in_the_middle_of_a_poke(simulator: Simulator) -> None:
+    """Airflow's execution_timeout skips no sensor, wherever in the sensor it strikes."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault("slow", seconds=2))
+
+    with pytest.raises(AirflowTaskTimeout), _timeout(1):
+        sensor(soft_fail=True).execute(context())
+
+
+@_NEW
+@pytest.mark.parametrize("soft_fail", [True, False])
+@pytest.mark.parametrize(("seconds", "error"), [(60, AirflowTaskTimeout), (7200, AirflowSensorTimeout)])
+def test_wait_that_airflow_gave_up(soft_fail: bool, seconds: int, error: type[BaseException]) -> None:
+    """Where the triggerer was down at the deadline, Airflow's own time-out ends the sensor alike."""
+    waiting = sensor(
+        deferrable=True, timeout=3600, execution_timeout=timedelta(seconds=seconds), soft_fail=soft_fail
+    )
+
+    with pytest.raises(AirflowSkipException if soft_fail and seconds > 3600 else error):
+        waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
+
+
+def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -> None:
+    """With an output of a task in whatever argument, the wait begins in a worker, which says why."""
+
+    @task
+    def output() -> Any: ...
+
+    begin: dict[str, Any] = {"start_from_trigger": True}
+    with DAG("gate", schedule=None):
+        known_later: list[tuple[str, Any]] = [
+            ("region_name", output()),
+            ("target_statuses", output()),
+            ("target_statuses", [output()]),
+            ("botocore_config", {"proxies": {"https": output()}}),
+            ("job_id", output().map(str)),
+        ]
+        tasks = [
+            (name, sensor(task_id=f"wait_{number}", **{name: value}, **begin))
+            for number, (name, value) in enumerate(known_later)
+        ]
+        plain = sensor(task_id="plain", job_id=output(), **begin)
+
+    assert plain.start_from_trigger is CAN_RUN_WITHOUT_WORKER
+    for name, waiting in tasks:
+        assert not waiting.start_from_trigger, name
+        # Airflow has rendered it.
+        setattr(waiting, name, {"job_id": "mine", "region_name": "us-east-1"}.get(name))
+        with pytest.raises(TaskDeferred):
+            waiting.execute(context())
+        reason = f"{name} is only known to a worker" if CAN_RUN_WITHOUT_WORKER else "that needs Airflow 3.3"
+        assert capfd.readouterr().out.count(f"The wait begins in a worker: {reason}") == 1
+
+
+@_NEW
+@pytest.mark.parametrize(
+    ("argument", "value", "reason"),
+    [
+        ("outlets", [Asset("x-model://mine")], "outlets"),
+        ("do_xcom_push", False, "do_xcom_push=False"),
+        ("multiple_outputs", True, "multiple_outputs"),
+        ("on_skipped_callback", print, "on_skipped_callback"),
+    ],
+)
+def test_what_ends_in_a_worker(
+    argument: str, value: Any, reason: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What Airflow leaves out of a task that ends in the triggerer is done by a worker, which says why."""
+    waiting = sensor(start_from_trigger=True, end_from_trigger=True, soft_fail=True, **{argument: value})
+    started: Any = waiting.start_trigger_args
+
+    assert waiting.start_from_trigger
+    assert not started.trigger_kwargs["end_from_trigger"]
+    assert not started.trigger_kwargs["fail_from_trigger"]
+    assert waiting.execute_complete(context(), {"status": "success", "description": {}}) == {}
+    assert capfd.readouterr().out.count(f"The wait ends in a worker: {reason}") == 1

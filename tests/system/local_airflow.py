@@ -8,7 +8,7 @@ import secrets
 import socket
 import sqlite3
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from tests.system.processes import Guardian, OwnedProcess, stop
 from tests.system.rest_api import RestApi, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 AIRFLOW = int(version("apache-airflow").split(".")[0])
@@ -80,7 +80,7 @@ class LocalAirflow:
         # Readers and a writer at the same time; Airflow 3 sets this itself, and it stays with the file.
         with closing(sqlite3.connect(self.home / DATABASE)) as database:
             database.execute("PRAGMA journal_mode=WAL")
-        guardian = Guardian()
+        guardian = self._guardian = Guardian()
         self._cleanup.callback(guardian.close)
         self._migrate(guardian)
         self.processes = {name: self._process(name, guardian=guardian) for name in COMPONENTS[AIRFLOW]}
@@ -92,6 +92,25 @@ class LocalAirflow:
         for process in self.processes.values():
             process.start()
         self.wait_until_healthy()
+
+    @contextmanager
+    def another(self, name: str, *arguments: str) -> Iterator[OwnedProcess]:
+        """Have one more of a component, for as long as the context lasts.
+
+        :param name: Which component.
+        :param arguments: What its command is given besides.
+        """
+        process = self._process(name, *arguments, guardian=self._guardian, log=f"another-{name}")
+        process.start()
+        try:
+            yield process
+        finally:
+            stop([process])
+
+    def trigger_logs(self, dag_id: str) -> str:
+        """Return what triggerers have logged for the tasks of a Dag."""
+        logs = (self.home / "logs").glob(f"dag_id={dag_id}/**/*.trigger.*.log")
+        return "\n".join(log.read_text() for log in logs)
 
     def _execution_api(self, port: int, guardian: Guardian) -> OwnedProcess:
         url = f"http://127.0.0.1:{port}/execution/"

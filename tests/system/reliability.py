@@ -58,12 +58,15 @@ class Ground:
 
     def requests(self, job: str, verb: str) -> int:
         """
-        Return how often something was asked of a job.
+        Return how often something was asked of a job, and not refused.
 
         :param verb: Of the operation: `get` or `stop`.
         """
         operations = {getattr(kind, f"{verb}_operation") for kind in KINDS.values()}
-        return sum(call.id == job and call.operation in operations for call in self.cluster.journal)
+        return sum(
+            call.id == job and call.operation in operations and call.status == 200
+            for call in self.cluster.journal
+        )
 
     def new_job(self, run: DagRun, task_id: str = "job", *, known: Collection[str] = ()) -> str:
         """Wait until a task has started a job that isn't known yet, and return the job's id."""

@@ -195,6 +195,29 @@ def triggerer_stopped(ground: Ground, run: DagRun) -> None:
 
 
 @disruptive_row
+def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
+    """The triggerer stands still, another one takes its wait over, and it comes back: the wait goes on."""
+    job = ground.polled_job(run)
+
+    frozen = ground.airflow.processes["triggerer"].members()
+    for process in frozen:
+        process.suspend()
+    with ground.airflow.another("triggerer", "--skip-serve-logs"):
+        ground.wait_for_poll(job)
+        for process in frozen:
+            process.resume()
+        until(
+            lambda: "goes on elsewhere" in ground.airflow.trigger_logs(run.dag_id),
+            within=PATIENCE_SECONDS,
+            what="the triggerer to let go of what another one has taken over",
+        )
+        ground.wait_for_poll(job)
+        ground.finish(job)
+        assert ground.state_at_end(run) == "success"
+    _assert_result(ground, run, {job: "Completed"})
+
+
+@disruptive_row
 def scheduler_killed(ground: Ground, run: DagRun) -> None:
     """The scheduler is killed, and its workers with it: one wait goes on, the other is taken over."""
     deferred, on_worker = ground.polled_job(run), ground.polled_job(run, "sync")

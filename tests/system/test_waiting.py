@@ -23,6 +23,8 @@ SUCCEEDING = {
     "by_params",
     "by_run",
     "by_macro",
+    "by_text_macro",
+    "by_previous",
     "by_mapped_pull",
     "with_outlets",
     "mapped",
@@ -170,7 +172,9 @@ def test_no_worker(run: DagRun) -> None:
         == (SUCCEEDING | {"failed", "skipped"}) - WITHOUT_WORKER
     )
     assert "'broken' ended as Failed" in run.log("failed_without_worker")
-    assert "job_id is not known in the triggerer" in run.log("by_macro")
+    for task in ("by_macro", "by_text_macro", "by_previous"):
+        assert "an argument is not known in the triggerer" in run.log(task)
+    assert "The wait ends in a worker: outlets" in run.log("with_outlets")
 
 
 @pytest.mark.skipif(CAN_RUN_WITHOUT_WORKER, reason="this Airflow can")

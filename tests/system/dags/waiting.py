@@ -21,7 +21,7 @@ with DAG(
     "waiting",
     schedule=None,
     params={"job_id": "mine"},
-    user_defined_macros={"own_macro": lambda: "mine"},
+    user_defined_macros={"own_macro": lambda: "mine", "prefix": "mi"},
 ) as dag:
     started = name_of_job.override(task_id="started")("mine")
     several = name_of_job.override(task_id="several").expand(name=["mine", "mine"])
@@ -45,6 +45,12 @@ with DAG(
     )
     by_macro = NeptuneMLModelTrainingJobSensor(
         task_id="by_macro", job_id="{{ own_macro() }}", **WITHOUT_WORKER
+    )
+    by_text_macro = NeptuneMLModelTrainingJobSensor(
+        task_id="by_text_macro", job_id="{{ prefix }}ne", **WITHOUT_WORKER
+    )
+    by_previous = NeptuneMLModelTrainingJobSensor(
+        task_id="by_previous", job_id="{{ 'mine' if prev_start_date_success else 'mine' }}", **WITHOUT_WORKER
     )
     by_mapped_pull = NeptuneMLModelTrainingJobSensor(
         task_id="by_mapped_pull", job_id="{{ ti.xcom_pull(task_ids='several')[0] }}", **WITHOUT_WORKER

@@ -25,6 +25,7 @@ FOREVER_SECONDS = 3600.0
 WHILE_DEFERRED = (
     "triggerer_killed",
     "triggerer_stopped",
+    "triggerer_comes_back",
     "deferred_marked_failed",
     "deferred_marked_success",
     "deferred_cleared",
@@ -64,7 +65,7 @@ def stand_still_at(moment: str) -> Callable[[Context], None]:
     def before(context: Context) -> None:
         if context["ti"].try_number == 1:
             task: Any = context["task"]
-            events = task.hook.conn.meta.events
+            events = task.hook.start_conn.meta.events
             events.register(f"{moment}.neptunedata.StartMLModelTrainingJob", stand_still)
 
     return before

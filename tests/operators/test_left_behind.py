@@ -1,0 +1,396 @@
+"""Jobs that a task might leave behind: killed or lost where nobody expects it, given up, timed out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLKilledError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.operators import base
+from airflow_provider_neptune_ml.operators.neptune_ml import (
+    NeptuneMLCreateEndpointOperator,
+    NeptuneMLDeleteEndpointOperator,
+)
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import connect
+from tests.contexts import TaskStateStore, context
+from tests.operators.test_neptune_ml import CANCEL, GET, START, cancel, start, statuses
+
+pytestmark = pytest.mark.usefixtures("connection", "completed_data")
+
+
+class Interrupted(BaseException):
+    """What Airflow 2's signal handler raises."""
+
+
+@contextmanager
+def interrupted(simulator: Simulator, operation: str, act: Any, *, calls: int = 1) -> Iterator[None]:
+    """Have something done in the main thread, as a signal handler, once an operation was asked for."""
+    before, over = len(simulator.calls(operation)), threading.Event()
+
+    def watch() -> None:
+        while len(simulator.calls(operation)) < before + calls:
+            if over.wait(0.005):
+                return
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        act()
+
+    previous = signal.signal(signal.SIGTERM, handle)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGTERM, previous)
+
+
+# Killed while the job of an earlier try is looked for. At the second call: after the first a warning is
+# logged, and the simulator, in this process, waits for the lock of the log too.
+
+
+def test_kill_while_the_look_up_waits_out_trouble(simulator: Simulator) -> None:
+    """A retry that is killed while it looks for the job of the try before stops that one."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+
+    with (
+        interrupted(simulator, GET, task.on_kill, calls=2),
+        pytest.raises(NeptuneMLKilledError, match="asked to stop"),
+    ):
+        task.execute(context(try_number=2))
+
+    assert statuses(simulator) == {first: "Stopping"}
+
+
+def test_kill_in_the_look_up_on_airflow_2(simulator: Simulator) -> None:
+    """So it does where the signal handler leaves the look-up by raising."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+
+    def act() -> None:
+        task.on_kill()
+        raise Interrupted
+
+    with pytest.raises(Interrupted), interrupted(simulator, GET, act, calls=2):
+        task.execute(context(try_number=2))
+
+    assert statuses(simulator) == {first: "Stopping"}
+
+
+def test_execution_timeout_in_the_look_up(simulator: Simulator) -> None:
+    """So does one whose execution_timeout is over by then."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+
+    def act() -> None:
+        raise AirflowTaskTimeout
+
+    try:
+        with interrupted(simulator, GET, act, calls=2):
+            task.execute(context(try_number=2))
+    except AirflowTaskTimeout:
+        task.on_kill()  # as Airflow does
+
+    assert statuses(simulator) == {first: "Stopping"}
+
+
+def test_kill_spares_what_is_not_ours(simulator: Simulator) -> None:
+    """A first try that is killed while it looks at its user's id leaves the job of others alone."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(job_id="mine", botocore_config={"retries": {"total_max_attempts": 1}})
+
+    with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+
+    assert statuses(simulator)["mine"] == "InProgress"
+
+
+def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator) -> None:
+    """A job that the kill itself has stopped is not asked a second time."""
+    simulator.add_fault(Fault("slow", operation=START, seconds=1, when="after"))
+    task = start(job_id="mine")
+    assert task.hook.urgent_conn
+
+    with interrupted(simulator, START, task.on_kill), pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+
+    assert len(simulator.calls(CANCEL)) == 1
+
+
+def test_cancel_killed_before_its_client_is_there(simulator: Simulator) -> None:
+    """A cancel operator that is killed before it could send anything sends its request all the same."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task = cancel()
+    task.on_kill()
+
+    with pytest.raises(NeptuneMLKilledError, match=r"'mine': it was asked to stop\.$"):
+        task.execute(context())
+
+    assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
+
+
+# Given up
+
+
+@pytest.mark.parametrize(
+    ("arguments", "max_tries", "words", "left"),
+    [
+        ({}, 1, "The job may go on: a retry takes it over.", "InProgress"),
+        ({}, 0, "No retry follows: it was asked to stop.", "Stopping"),
+        ({"durable": False}, 1, "No retry follows: it was asked to stop.", "Stopping"),
+        ({"cancel_on_timeout": False}, 0, "It goes on (cancel_on_timeout is False).", "InProgress"),
+    ],
+)
+@pytest.mark.parametrize("deferred", [False, True], ids=["sync", "deferred"])
+def test_wait_that_can_not_go_on(
+    simulator: Simulator, arguments: dict[str, Any], max_tries: int, words: str, left: str, deferred: bool
+) -> None:
+    """A refused wait leaves its job to a retry; where none takes it over, the job is asked to stop."""
+    where = context(max_tries=max_tries)
+    task = start(job_id="mine", wait_for_completion=True, deferrable=deferred, **arguments)
+    if not deferred:
+        simulator.add_fault(Fault("access_denied", operation=GET, skip=1, times=None))
+
+    with pytest.raises(TaskDeferred if deferred else NeptuneMLServiceError) as ended:
+        task.execute(where)
+    if deferred:
+        event = {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}
+        with pytest.raises(NeptuneMLError) as ended:
+            task.execute_complete(where, event)
+
+    assert str(ended.value).endswith(f". {words}")
+    assert statuses(simulator)["mine"] == left
+
+
+def test_start_that_was_never_answered(simulator: Simulator) -> None:
+    """A start that got no answer says that the job may be there, and has it stopped if no retry follows."""
+    simulator.add_fault(Fault("internal_failure", operation=START, when="after", times=None))
+    task = start(job_id="mine", unreachable_timeout=0)
+
+    with pytest.raises(
+        NeptuneMLUnreachableError, match=r"It may have been started\. No retry follows: it was"
+    ):
+        task.execute(context())
+
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
+def test_refusal_for_another_id(simulator: Simulator) -> None:
+    """A start that is refused because of another id than its own names that one."""
+    with pytest.raises(NeptuneMLServiceError, match=r"It was given data_processing_job_id='nope'\.$"):
+        start(data_processing_job_id="nope").execute(context())
+
+
+# Timed out by Airflow, while no triggerer was there
+
+
+def test_deferred_task_that_airflow_gave_up(simulator: Simulator) -> None:
+    """A job whose deferred task Airflow itself gave up is asked to stop by the worker that fails the task."""
+    where = context()
+    with pytest.raises(TaskDeferred):
+        start(wait_for_completion=True, deferrable=True).execute(where)
+
+    with pytest.raises(
+        NeptuneMLTimeoutError, match=r"\(execution_timeout\) is over\. It was asked to stop\.$"
+    ):
+        start().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+
+    assert set(statuses(simulator).values()) == {"Stopping"}
+
+
+def test_deferred_task_whose_time_is_over_on_airflow_2(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is on Airflow 2, which asks for a kill before it resumes such a task."""
+    where = context()
+    with pytest.raises(TaskDeferred):
+        start(wait_for_completion=True, deferrable=True).execute(where)
+    monkeypatch.setattr(base, "get_current_context", lambda: where)
+
+    try:
+        raise AirflowTaskTimeout
+    except AirflowTaskTimeout:
+        start().on_kill()
+
+    assert set(statuses(simulator).values()) == {"Stopping"}
+
+
+def test_trigger_that_broke(simulator: Simulator) -> None:
+    """A wait whose trigger broke leaves its job to the retry, and says so."""
+    where = context(max_tries=1)
+    with pytest.raises(TaskDeferred):
+        start(job_id="mine", wait_for_completion=True, deferrable=True).execute(where)
+
+    with pytest.raises(
+        NeptuneMLError, match=r"'mine' broke off: Trigger failure\. The job may go on: a retry"
+    ):
+        start().resume_execution("__fail__", {"error": "Trigger failure"}, where)
+
+    assert statuses(simulator)["mine"] == "InProgress"
+
+
+def test_airflow_gave_up_an_update(simulator: Simulator) -> None:
+    """An endpoint that was there before is not deleted because its update took too long."""
+    simulator.seed("modeltraining", "training-1", status="Completed")
+    simulator.seed("endpoints", "mine", status="InService")
+    where = context(task_id="deploy")
+
+    def update() -> NeptuneMLCreateEndpointOperator:
+        return NeptuneMLCreateEndpointOperator(
+            task_id="deploy",
+            endpoint_id="mine",
+            update=True,
+            ml_model_training_job_id="training-1",
+            deferrable=True,
+            execution_timeout=timedelta(minutes=1),
+        )
+
+    with pytest.raises(TaskDeferred):
+        update().execute(where)
+    with pytest.raises(NeptuneMLTimeoutError, match="It goes on"):
+        update().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+
+    assert simulator.describe("endpoints", "mine")["status"] == "Updating"
+
+
+# Whose job is it
+
+
+def test_retry_of_a_start_that_was_never_sent(simulator: Simulator) -> None:
+    """A retry doesn't take a job for its own that has its user's id, where the state store knows better."""
+    simulator.add_fault(Fault("access_denied", operation=GET))
+    store = TaskStateStore()
+    with pytest.raises(NeptuneMLServiceError):
+        start(job_id="mine").execute(context(task_state_store=store))
+    simulator.seed("modeltraining", "mine", status="InProgress")
+
+    with pytest.raises(AirflowFailException, match="'mine' exists already"):
+        start(job_id="mine").execute(context(task_state_store=store, try_number=2))
+
+
+@pytest.mark.parametrize("fault", ["too_many_requests", "throttling"])
+def test_id_that_is_taken_while_the_start_is_throttled(simulator: Simulator, fault: str) -> None:
+    """A start that was throttled does not take the job for its own that somebody made in the meantime."""
+    simulator.add_fault(Fault("access_denied", operation=GET, status=404, code="MLResourceNotFoundException"))
+    simulator.add_fault(Fault(fault, operation=START))
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task = start(job_id="mine")
+
+    with pytest.raises(AirflowFailException, match="'mine' exists already"):
+        task.execute(context())
+    task.on_kill()
+
+    assert [request.status for request in simulator.calls(START)][-1] == 400
+    assert statuses(simulator)["mine"] == "InProgress"
+
+
+@pytest.mark.parametrize("status", ["Pending", None, "SystemUpdating"])
+def test_endpoint_with_an_unknown_status_is_taken_over(simulator: Simulator, status: str | None) -> None:
+    """A retry takes over the endpoint of the try before, whatever word it is in on its way."""
+    simulator.seed("modeltraining", "training-1", status="Completed")
+
+    def create() -> NeptuneMLCreateEndpointOperator:
+        return NeptuneMLCreateEndpointOperator(
+            task_id="deploy",
+            ml_model_training_job_id="training-1",
+            wait_for_completion=False,
+            deferrable=False,
+        )
+
+    first = create().execute(context(task_id="deploy"))
+    assert first is not None
+    simulator.set_status("endpoints", first, status)
+
+    assert create().execute(context(task_id="deploy", try_number=2)) == first
+
+
+@pytest.mark.parametrize("own_id", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
+def test_teardown_finds_the_job_of_a_retry_that_comes_to_nothing(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, own_id: dict[str, str]
+) -> None:
+    """XComs are cleared for each try: a retry that fails before all else has pushed the earlier job's id."""
+    store = TaskStateStore()
+    first = start(wait_for_completion=True, timeout=0, cancel_on_timeout=False, **own_id)
+    with pytest.raises(NeptuneMLTimeoutError):
+        first.execute(context(task_state_store=store))
+    [job_id] = statuses(simulator)
+    connect(monkeypatch, simulator.connection, host="")
+    retry = context(try_number=2, task_state_store=store)
+
+    with pytest.raises(NeptuneMLError, match="has no host"):
+        start(**own_id).execute(retry)
+
+    assert retry["ti"].xcoms == {"job_id": job_id}
+
+
+def test_teardown_finds_it_without_a_state_store(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is where no state store tells, on Airflow before 3.3, for ids that the operator made."""
+    job_id = start().execute(context())
+    connect(monkeypatch, simulator.connection, host="")
+    retry = context(try_number=2)
+
+    with pytest.raises(NeptuneMLError, match="has no host"):
+        start().execute(retry)
+
+    assert retry["ti"].xcoms == {"job_id": job_id}
+
+
+# Deleted already
+
+
+def delete(**arguments: Any) -> NeptuneMLDeleteEndpointOperator:
+    """Return an operator that deletes the endpoint ``mine``."""
+    return NeptuneMLDeleteEndpointOperator(
+        task_id="delete", endpoint_id="mine", deferrable=False, poll_interval=0.01, **arguments
+    )
+
+
+def test_retried_delete(simulator: Simulator) -> None:
+    """A retry that finds nothing to delete succeeds: the try before has done it."""
+    assert delete().execute(context(task_id="delete", try_number=2)) == "mine"
+    with pytest.raises(NeptuneMLNotFoundError):
+        delete().execute(context(task_id="delete"))
+
+
+def test_delete_whose_answer_was_lost(simulator: Simulator) -> None:
+    """A deletion that worked without an answer is found out when it is asked for again."""
+    simulator.seed("endpoints", "mine", status="InService")
+    simulator.add_fault(Fault("internal_failure", operation="DeleteMLEndpoint", when="after"))
+    task = delete(wait_for_completion=False, botocore_config={"retries": {"total_max_attempts": 1}})
+    threading.Thread(target=_advance_once_deleted, args=[simulator], daemon=True).start()
+
+    assert task.execute(context(task_id="delete")) == "mine"
+    assert not simulator.overview()["kinds"]["endpoints"]
+
+
+def _advance_once_deleted(simulator: Simulator) -> None:
+    while not simulator.calls("DeleteMLEndpoint"):
+        time.sleep(0.005)
+    simulator.advance(100_000)

@@ -1,0 +1,112 @@
+"""The triggerer's threads: few, shared by waits with the same settings alone, never the event loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
+from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+from airflow_provider_neptune_ml.triggers.threads import with_hook
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+THREADS = 8
+PATIENCE_SECONDS = 30.0
+
+
+@contextmanager
+def silent(parameters: dict[str, Any]) -> Iterator[None]:
+    """Have all threads of some settings wait for a cluster that does not answer; in an event loop."""
+    answer, asked = threading.Event(), threading.Semaphore(0)
+
+    def ask(_: object) -> None:
+        asked.release()
+        assert answer.wait(PATIENCE_SECONDS)
+
+    waits = [asyncio.ensure_future(with_hook(parameters, ask)) for _ in range(2 * THREADS)]
+    try:
+        yield
+        for _ in range(THREADS):
+            assert asked.acquire(timeout=PATIENCE_SECONDS)
+    finally:
+        answer.set()
+        for wait in waits:
+            wait.cancel()
+
+
+def test_silent_cluster_holds_up_no_other() -> None:
+    """Waits on one cluster go on while all threads of another one wait for an answer."""
+
+    async def main() -> str:
+        with silent({"neptune_ml_conn_id": "silent"}):
+            return await asyncio.wait_for(with_hook({}, lambda _: "answered"), PATIENCE_SECONDS / 2)
+
+    assert asyncio.run(main()) == "answered"
+
+
+@pytest.mark.skipif(not hasattr(BaseTrigger, "on_kill"), reason="Airflow doesn't call it")
+def test_kill_does_not_queue_behind_polls(simulator: Simulator) -> None:
+    """A kill is sent while all threads for polls of the same cluster are busy."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    trigger = NeptuneMLJobTrigger(kind="modeltraining", resource_id="mine", cancel_on_kill=True)
+
+    async def main() -> None:
+        with silent(trigger.hook_parameters):
+            await asyncio.wait_for(trigger.on_kill(), PATIENCE_SECONDS / 2)
+
+    asyncio.run(main())
+    assert len(simulator.calls("CancelMLModelTrainingJob")) == 1
+
+
+def test_polls_share_few_threads() -> None:
+    """However many waits ask at once, eight threads do it, at the same time."""
+    together = threading.Barrier(THREADS)
+
+    def ask(_: object) -> int:
+        together.wait(PATIENCE_SECONDS)
+        return threading.get_ident()
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(with_hook({}, ask) for _ in range(5 * THREADS)))
+
+    assert len(set(asyncio.run(main()))) == THREADS
+
+
+def test_waits_share_a_client_outside_of_the_event_loop(simulator: Simulator) -> None:
+    """All polls of all waits with the same settings go through one client, in threads of their own."""
+    ids = [f"job-{number}" for number in range(5)]
+    for id_ in ids:
+        simulator.seed("modeltraining", id_, status="InProgress")
+    # As Airflow's database gives them: equal, and not the same.
+    settings = json.dumps({"aws_conn_id": "aws_default", "neptune_ml_conn_id": "neptune_ml_default"})
+    threads: list[int] = []
+    shared_hook(json.loads(settings)).conn.meta.events.register(
+        "before-send.neptunedata", lambda **_: threads.append(threading.get_ident())
+    )
+
+    async def wait(id_: str) -> object:
+        trigger = NeptuneMLJobTrigger(
+            kind="modeltraining", resource_id=id_, poll_interval=0.01, hook_parameters=json.loads(settings)
+        )
+        return await anext(aiter(trigger.run()))
+
+    async def main() -> None:
+        waits = [asyncio.ensure_future(wait(id_)) for id_ in ids]
+        while len(threads) < 3 * len(ids):
+            await asyncio.sleep(0.01)
+        for id_ in ids:
+            simulator.finish("modeltraining", id_)
+        await asyncio.wait_for(asyncio.gather(*waits), PATIENCE_SECONDS)
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE_SECONDS))
+    assert len(threads) == len(simulator.calls("GetMLModelTrainingJob"))
+    assert threading.get_ident() not in threads
