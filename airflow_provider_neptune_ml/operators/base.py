@@ -222,7 +222,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     :param durable: Whether a retry takes over the job of an earlier try (default: True).
     :param cancel_on_kill: Whether the job is asked to stop when the task is killed (default: True).
     :param cancel_on_timeout: Whether the job is asked to stop when ``timeout`` or ``execution_timeout`` is
-        over (default: True).
+        over, or the wait for it can't go on and no retry follows (default: True).
     :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know yet,
         by their name in the API, such as ``{"modelName": "custom"}`` (default: none). (templated)
     :return: The id.
