@@ -8,6 +8,8 @@ from typing import Any
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
 
+_ID_WORDS = f"{ID_RULE}, and not 'None', which a template makes of a missing value"
+
 
 def to_flag(value: object) -> bool | None:
     """Return a flag, which may be a text of a template or a form; None: it is none."""
@@ -82,6 +84,16 @@ def is_id(value: object) -> bool:
     return is_valid_id(value) and value != "None"
 
 
+def validate_id(name: str, value: object) -> None:
+    """
+    Check an id that has to be known by now.
+
+    :raises ValueError: names the argument, the value and the rule.
+    """
+    if not is_id(value):
+        raise ValueError(f"{name}={value!r} must be {_ID_WORDS}")
+
+
 def _is_count(value: object) -> bool:
     if isinstance(value, str):
         return value.isdecimal()
@@ -138,13 +150,12 @@ def _custom_parameters(*scripts: str) -> tuple[Callable[[object], bool], str]:
     return is_right, f"a dict with {source} (s3://...), and maybe {' and '.join(scripts)}"
 
 
-_ID = (is_id, f"{ID_RULE}, and not 'None', which a template makes of a missing value")
 _COUNT = (_is_count, "a whole number, 0 or more")
 _NUMBER = (_is_positive, "a whole number, 1 or more")
 _FLAG = (_is_flag, "True or False")
 _RULES: dict[str, tuple[Callable[[object], bool], str]] = {
-    "job_id": _ID,
-    "endpoint_id": _ID,
+    "job_id": (is_id, _ID_WORDS),
+    "endpoint_id": (is_id, _ID_WORDS),
     "_s3_location": (_starts("s3://"), "an S3 location: s3://bucket/prefix"),
     "_role_arn": (_starts("arn:"), "the ARN of an IAM role: arn:aws:iam::<account>:role/<name>"),
     "instance_type": (_starts("ml."), "a SageMaker instance type, such as ml.g5.2xlarge"),

@@ -37,7 +37,7 @@ from airflow_provider_neptune_ml.hooks.errors import (
     translate_setup,
 )
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ID_RULE, ResourceKind, find_kind
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
     ASKED_TO_STOP,
@@ -46,7 +46,7 @@ from airflow_provider_neptune_ml.polling import (
     Goal,
     Watch,
 )
-from airflow_provider_neptune_ml.validation import is_id, to_flag, validate_seconds
+from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
@@ -293,7 +293,7 @@ class NeptuneMLHook(AwsBaseHook):
             if name in members
         }
         given = {name: value for name, value in parameters.items() if value is not None}
-        _check_id("id", given.setdefault("id", str(uuid.uuid4())))
+        validate_id("id", given.setdefault("id", str(uuid.uuid4())))
         if unknown := sorted(given.keys() - members.keys()):
             raise ValueError(
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
@@ -320,7 +320,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         kind = find_kind(kind)
-        _check_id("resource_id", resource_id)
+        validate_id("resource_id", resource_id)
         self._renew(RENEWAL_SECONDS)
         return self._call(kind, kind.get_operation, resource_id, {"id": resource_id, **self._role()})
 
@@ -352,7 +352,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        _check_id("resource_id", resource_id)
+        validate_id("resource_id", resource_id)
         return self._stop(find_kind(kind), resource_id, clean=clean, client=self.conn)
 
     def wait(
@@ -386,7 +386,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
         """
         kind = find_kind(kind)
-        _check_id("resource_id", resource_id)
+        validate_id("resource_id", resource_id)
         started_at = now()
         watch = Watch(
             kind,
@@ -557,11 +557,6 @@ class NeptuneMLHook(AwsBaseHook):
         if "conn" in renewed:
             renewed["_client"] = renewed["conn"]
         return renewed
-
-
-def _check_id(name: str, value: object) -> None:
-    if not is_id(value):
-        raise ValueError(f"{name}={value!r} must be {ID_RULE}, and not 'None'")
 
 
 class _SharedHook(NeptuneMLHook):

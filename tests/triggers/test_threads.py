@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.threads import with_hook
+from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -53,7 +53,7 @@ def test_silent_cluster_holds_up_no_other() -> None:
     assert asyncio.run(main()) == "answered"
 
 
-@pytest.mark.skipif(not hasattr(BaseTrigger, "on_kill"), reason="Airflow doesn't call it")
+@pytest.mark.skipif(not AIRFLOW_CALLS_ON_KILL, reason="Airflow doesn't call it")
 def test_kill_does_not_queue_behind_polls(simulator: Simulator) -> None:
     """A kill is sent while all threads for polls of the same cluster are busy."""
     simulator.seed("modeltraining", "mine", status="InProgress")
