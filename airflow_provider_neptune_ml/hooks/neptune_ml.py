@@ -497,7 +497,9 @@ class NeptuneMLHook(AwsBaseHook):
             raise translated from error
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
 
-    def _stop(self, kind: ResourceKind, resource_id: str, *, clean: bool, client: BaseClient) -> bool:
+    def _stop(
+        self, kind: ResourceKind, resource_id: str, *, clean: bool, client: BaseClient, again: bool = True
+    ) -> bool:
         members = {"id": resource_id, "clean": clean, **self._role()}
         try:
             self._call(kind, kind.stop_operation, resource_id, members, client=client)
@@ -509,9 +511,12 @@ class NeptuneMLHook(AwsBaseHook):
             description = self._call(kind, kind.get_operation, resource_id, named, client=client)
             if kind.is_stopping(description):
                 return True
-            if not kind.is_over(description):
+            if kind.is_over(description):
+                return False
+            if not again:
                 raise
-            return False
+            # Whoever stops what is just being started may have asked a moment before there was anything.
+            return self._stop(kind, resource_id, clean=clean, client=client, again=False)
         return True
 
     def _role(self) -> dict[str, str]:

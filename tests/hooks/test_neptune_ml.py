@@ -196,6 +196,32 @@ def test_stop_of_a_finished_endpoint_deletes_it(hook: NeptuneMLHook, simulator: 
 
 
 @pytest.mark.parametrize("not_found", ["404", "400"])
+def test_stop_of_a_job_that_is_just_being_started(monkeypatch: pytest.MonkeyPatch, not_found: str) -> None:
+    """A job that appears after "no such id" and before the look at it is stopped, not reported as refused."""
+    with Simulator(clock="manual", not_found=not_found, appears_after=30) as simulator:
+        connect(monkeypatch, simulator.connection)
+        hook = NeptuneMLHook()
+        hook.start("dataprocessing", id="mine", **REQUESTS["dataprocessing"])
+        hook.conn.meta.events.register(
+            "before-call.neptunedata.GetMLDataProcessingJob", lambda **_: simulator.advance(30)
+        )
+
+        assert hook.stop("dataprocessing", "mine") is True
+        assert hook.describe("dataprocessing", "mine")["status"] == "Stopping"
+
+
+def test_stop_that_is_refused_for_another_reason(hook: NeptuneMLHook, simulator: Simulator) -> None:
+    """A refusal while the job runs is asked about once more, not for ever, and told."""
+    hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
+    simulator.add_fault(Fault(kind="read_only", operation="CancelMLModelTrainingJob", times=None))
+
+    with pytest.raises(NeptuneMLServiceError, match="ReadOnlyViolationException"):
+        hook.stop("modeltraining", "mine")
+
+    assert len(simulator.calls("CancelMLModelTrainingJob")) == 2
+
+
+@pytest.mark.parametrize("not_found", ["404", "400"])
 def test_unknown_id(monkeypatch: pytest.MonkeyPatch, kind: ResourceKind, not_found: str) -> None:
     """An id that does not exist is NotFound in both shapes that AWS documents, to describe and to stop."""
     with Simulator(clock="manual", not_found=not_found) as simulator:
