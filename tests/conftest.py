@@ -49,10 +49,12 @@ def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def simulator(_cluster: Simulator) -> Simulator:
+def simulator(_cluster: Simulator) -> Iterator[Simulator]:
     """A simulated cluster without a trace of other tests; its clock stands still until it is stepped."""
     _cluster.reset()
-    return _cluster
+    yield _cluster
+    for request in _cluster.journal:
+        print(json.dumps(request.summary()))  # pytest shows it where the test failed
 
 
 @pytest.fixture

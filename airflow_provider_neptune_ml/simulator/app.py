@@ -29,6 +29,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
 _access_log = logging.getLogger("airflow_provider_neptune_ml.simulator.access")
+# A task in the same process may be stopped by a signal while it holds the lock of a handler of its log: the
+# simulator must go on answering. The journal has the same lines; the command line sets the level to INFO.
+_access_log.setLevel(logging.WARNING)
 _MAX_BODY_BYTES = 1 << 20
 _MAX_CALLER = 120
 

@@ -54,6 +54,15 @@ def test_stop_during_an_outage() -> None:
     assert our_threads() == before
 
 
+def test_answers_while_the_log_is_locked(client: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """A task that a signal stops in the middle of a line of its log gets answers in the same process."""
+    caplog.set_level("INFO")
+    lock = caplog.handler.lock
+    assert lock
+    with lock:
+        assert call(client, ENDPOINTS.list_operation)["ids"] == []
+
+
 def test_restart_keeps_port_and_resources(make_client: ClientMaker) -> None:
     """A simulator that was stopped starts again on its port with its resources."""
     simulator = Simulator()
