@@ -23,7 +23,6 @@ from botocore.exceptions import ParamValidationError
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
-    NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLUnreachableError,
 )
@@ -434,8 +433,8 @@ class NeptuneMLHook(AwsBaseHook):
                     taken = self._stop(kind, resource_id, clean=clean, client=self.urgent_conn)
                 except NeptuneMLError as error:
                     outcome[0] = str(error)
-                    missing_yet = may_appear and isinstance(error, NeptuneMLNotFoundError)
-                    if not (error.transient or missing_yet):
+                    refused = isinstance(error, NeptuneMLServiceError) and error.http_status in (400, 404)
+                    if not (error.transient or (may_appear and refused)):
                         return
                     time.sleep(_KILL_PAUSE_SECONDS)
                 else:

@@ -6,8 +6,8 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
@@ -101,9 +101,9 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.deferrable = deferrable
         self._killed = False
         self._outcome_of_kill = ""
-        # What a kill has to stop, and whether a request to do so was accepted.
+        # What a kill has to stop, and what a request to do so was accepted for.
         self._active_id: str | None = None
-        self._acknowledged = False
+        self._asked_id: str | None = None
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
         """Take up the task when the trigger is done with the wait."""
@@ -191,15 +191,17 @@ class NeptuneMLOperator(NeptuneMLTask):
 
     def _stop_if_killed(self) -> None:
         """Stop what a kill came too early to find."""
-        if self._killed and not self._acknowledged:
+        if self._killed and self._asked_id != self._active_id:
             self.on_kill()
         self._raise_if_killed()
 
     def _stop_for_kill(self, **how: Any) -> None:
         """Ask the resource to stop within the time that a dying task has, and keep what came of it."""
-        outcome = self.hook.stop_now(self.kind, str(self._active_id), **how)
-        self._acknowledged = outcome == ASKED_TO_STOP
-        self._outcome_of_kill = full_stop(f"{self.kind.title.capitalize()} {self._active_id!r}: {outcome}")
+        resource_id = str(self._active_id)
+        outcome = self.hook.stop_now(self.kind, resource_id, **how)
+        if outcome == ASKED_TO_STOP:
+            self._asked_id = resource_id
+        self._outcome_of_kill = full_stop(f"{self.kind.title.capitalize()} {resource_id!r}: {outcome}")
         # Not here: the signal may have come in the middle of a line of the log, with its lock held.
         words = threading.Thread(
             target=self.log.warning, args=("Killed. %s", self._outcome_of_kill), daemon=True
@@ -277,20 +279,19 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Start the job, or find the one that an earlier try started, and wait for it."""
         self._unused_id = Unused(context).noted()
         # XComs are cleared for each try: a teardown finds an earlier job even if this try comes to nothing.
-        self._announce(context, self._unused_id or self._expected_id(context))
+        self._claim(context, self._unused_id or self._expected_id(context))
         self.validate_arguments()
         # Before anything is started: what a kill or the wait needs must not turn out to be missing after it.
-        self._patiently(lambda: self.hook.urgent_conn, "The client")
+        self._patiently(lambda: (self.hook.start_conn, self.hook.urgent_conn), "The clients")
         if self.deferrable:
             self._trigger(context, "", 0.0)
         resource_id = self._find_earlier(context) or self._start(context)
         self._stop_if_killed()
-        self._announce(context, resource_id)
-        self._push(context, "description", dict(self._known))
+        with self._answering_for(context, resource_id):
+            self._announce(context, resource_id)
+            self._push(context, "description", dict(self._known))
         if not self.wait_for_completion:
-            Unused(context).forget()
-            self._raise_if_killed()
-            return resource_id
+            return self._use(context, resource_id)
         try:
             return self._await(context, resource_id)
         except NeptuneMLTimeoutError as error:
@@ -305,6 +306,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     ) -> str | None:
         """Take up the task after its wait, or see to its job where Airflow gave the wait up by itself."""
         self._resume(context)
+        self._stop_if_killed()
         if next_method != "__fail__":
             result: str | None = super().resume_execution(next_method, next_kwargs, context)
             return result
@@ -322,9 +324,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def _resume(self, context: Context) -> None:
         """Remember what the task has started: another process did."""
         ti = context["ti"]
-        self._active_id = ti.xcom_pull(
-            task_ids=ti.task_id, key=self.kind.id_argument, map_indexes=ti.map_index
-        )
+        key = self.kind.id_argument
+        self._active_id = ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) or None
         if is_set(self.update):
             # It may have served before.
             self.cancel_on_kill = self.cancel_on_timeout = False
@@ -344,11 +345,35 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self._stop_for_kill(may_appear=self._starting, seconds=seconds)
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
-        self._push(context, "description", dict(description))
-        Unused(context).forget()
+        with self._answering_for(context, resource_id):
+            self._push(context, "description", dict(description))
+        return self._use(context, resource_id)
+
+    def _use(self, context: Context, resource_id: str) -> str:
+        """Succeed with a job, which no retry takes over then; not with one that a kill has just stopped."""
+        self._raise_if_killed()
+        with self._answering_for(context, resource_id):
+            Unused(context).forget()
+        self._raise_if_killed()
         return resource_id
 
-    def _give_up(self, context: Context, resource_id: str | None) -> str:
+    @contextmanager
+    def _answering_for(self, context: Context, resource_id: str) -> Iterator[None]:
+        """See to the job if anything else than the service fails, such as an XCom backend."""
+        try:
+            yield
+        except Exception as error:
+            raise NeptuneMLError(
+                f"There is {self.kind.title} {resource_id!r}, but the task can't go on:"
+                f" {type(error).__name__}: {full_stop(str(error))} {self._give_up(context, resource_id)}"
+            ) from error
+
+    def _describe(self, resource_id: str) -> dict[str, Any]:
+        description = super()._describe(resource_id)
+        self._starting = False
+        return description
+
+    def _give_up(self, context: Context, resource_id: str | None, *, may_appear: bool = False) -> str:
         """Leave a job to a retry; where none follows, ask it to stop."""
         ti = context["ti"]
         if resource_id is None:
@@ -357,18 +382,28 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return f"The {self.kind.noun} may go on: a retry takes it over."
         if not self.cancel_on_timeout:
             return late_stop_in_words(None)
-        outcome = self.hook.stop_now(self.kind, resource_id, seconds=UNHURRIED_STOP_SECONDS)
+        outcome = self.hook.stop_now(
+            self.kind, resource_id, may_appear=may_appear, seconds=UNHURRIED_STOP_SECONDS
+        )
         return full_stop(f"No retry follows: {outcome}")
 
     def _expected_id(self, context: Context) -> str:
-        """Return the id that the try before most likely used; empty where there was none, or nobody knows."""
+        """Return the id that the try before most likely used; empty where there was none."""
         ti = context["ti"]
-        if not self.durable or self.resource_id or ti.try_number <= first_try(ti, self.retries):
+        if not self.durable or ti.try_number <= first_try(ti, self.retries):
             return ""
+        if self.resource_id:
+            return self.resource_id if Unused(context).may_be(self.resource_id) else ""
         return next(ids_of(ti, ti.try_number - 1))
 
+    def _claim(self, context: Context, resource_id: str) -> None:
+        """Have a kill stop what may be this task's, and a teardown find it, however this try ends."""
+        # What is updated may have served before.
+        self._active_id = None if is_set(self.update) else resource_id or None
+        self._announce(context, resource_id)
+
     def _announce(self, context: Context, resource_id: str) -> None:
-        """Have the id in XCom before a job may exist: a teardown finds it, however this try ends."""
+        """Have the id in XCom before a job may exist."""
         self._push(context, self.kind.id_argument, resource_id)
 
     def _push(self, context: Context, key: str, value: Any) -> None:
@@ -385,12 +420,13 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         for attempt in range(ti.try_number - 1, first_try(ti, self.retries) - 1, -1):
             latest = None
             for candidate in ids_of(ti, attempt):
-                self._announce(context, candidate)
-                # A kill while it is looked for has to stop it.
-                self._active_id = candidate
+                # A kill while it is looked for has to stop it, unless there is one to stop already.
+                if latest is None or self.kind.is_over(latest[1]) or self.kind.is_stopping(latest[1]):
+                    self._claim(context, candidate)
                 if (description := self._look_up(candidate)) is None:
                     break
                 latest = candidate, description
+                self._claim(context, candidate)
             if latest:
                 return self._adopt(*latest, is_named_by_us=True, may_serve=True)
         return None
@@ -399,10 +435,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Send the start request under the first id that is free."""
         ti = context["ti"]
         if self.resource_id:
-            is_retry = self.durable and ti.try_number > first_try(ti, self.retries)
-            may_be_ours = is_retry and Unused(context).may_be(self.resource_id)
-            if may_be_ours and self._unused_id and not is_set(self.update):
-                self._active_id = self.resource_id
+            may_be_ours = self._expected_id(context) == self.resource_id
             existing = self._look_up(self.resource_id)
             if existing is not None and is_set(self.update):
                 return self._update(context, self.resource_id, existing, may_be_ours=may_be_ours)
@@ -433,8 +466,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 return resource_id
         elif may_be_ours and self._adopt(resource_id, existing):
             return resource_id
-        self._active_id = None
-        self._announce(context, "")
+        self._claim(context, "")
         update = ", or say update=True to change it" if "update" in self.request_parameters else ""
         # Not retried: the retry would take the job for its own.
         raise AirflowFailException(
@@ -466,6 +498,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
         def start() -> None:
             nonlocal doubtful
+            self._raise_if_killed()
             try:
                 self._known = self.hook.start(
                     self.kind, id=candidate, additional_parameters=self.additional_parameters, **request
@@ -475,21 +508,23 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 raise
 
         Unused(context).remember(candidate)
-        self._announce(context, candidate)
-        self._active_id, self._starting = candidate, True
-        self._raise_if_killed()
+        self._claim(context, candidate)
+        self._starting = True
         try:
-            self._patiently(start, f"Starting {self.kind.title} {candidate!r}")
-        except NeptuneMLServiceError as refusal:
-            self._starting = False
-            self._stop_if_killed()
-            return Taken(self._look_behind(refusal, candidate), refusal, certainly_ours=doubtful)
-        except NeptuneMLUnreachableError as error:
-            if doubtful:
-                error.add(f"It may have been started. {self._give_up(context, candidate)}")
+            try:
+                self._patiently(start, f"Starting {self.kind.title} {candidate!r}")
+            except NeptuneMLServiceError as refusal:
+                self._starting = doubtful
+                self._stop_if_killed()
+                return Taken(self._look_behind(refusal, candidate), refusal, certainly_ours=doubtful)
+        except NeptuneMLKilledError:
             raise
-        # Not in a `finally`: what Airflow interrupts here may still make a job, and on_kill has to know.
-        self._starting = False
+        except NeptuneMLError as error:
+            if doubtful:
+                error.add(f"It may have been started. {self._give_up(context, candidate, may_appear=True)}")
+            elif candidate != self._unused_id:
+                Unused(context).forget()
+            raise
         self._stop_if_killed()
         self.log.info("Started %s %r", self.kind.title, candidate)
         return None
@@ -618,7 +653,7 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
                 raise
             self.log.info("Nothing to stop: %s", error)
             return resource_id
-        self._acknowledged = True
+        self._asked_id = resource_id
         self._raise_if_killed()
         if not taken:
             self.log.info("%s %r had ended before", self.kind.title.capitalize(), resource_id)
@@ -629,7 +664,7 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
     def on_kill(self) -> None:
         """Send the request once more unless it was acknowledged: the resource should not outlive the kill."""
         self._killed = True
-        if self._active_id is None or self._acknowledged:
+        if self._active_id in (None, self._asked_id):
             return
         self._stop_for_kill(clean=self.clean)
 

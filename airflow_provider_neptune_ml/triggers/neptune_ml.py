@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import (
     BaseTrigger,
@@ -45,6 +45,8 @@ from airflow_provider_neptune_ml.validation import is_id
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+T = TypeVar("T")
 
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
@@ -158,35 +160,38 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return
         self._ends_at = watch.deadline
         try:
+            event = await self._end_of(watch)
+        except asyncio.CancelledError:
+            if not AIRFLOW_CALLS_ON_KILL:
+                await self.on_kill()
+            raise
+        yield event
+
+    async def _end_of(self, watch: Watch) -> TriggerEvent:
+        try:
             # Waits that a triggerer takes up together should not all ask at once.
             first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
             await asyncio.sleep(random.uniform(0, first))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
-            stopped = "" if self.cancel_on_timeout is None else f" {await self._stop()}"
-            yield self._failure("timeout", f"{error}{stopped}")
+            stopped = "" if self.cancel_on_timeout is None else f" {await _promptly(self._stop())}"
+            return self._failure("timeout", f"{error}{stopped}")
         except NeptuneMLFailedError as error:
-            yield self._failure("failed", str(error), description=dict(error.description))
+            return self._failure("failed", str(error), description=dict(error.description))
         except NeptuneMLError as error:
-            yield self._failure("error", str(error))
-        except asyncio.CancelledError:
-            if not AIRFLOW_CALLS_ON_KILL:
-                await self.on_kill()
-            raise
-        else:
-            if self.end_from_trigger:
-                yield TaskSuccessEvent(xcoms={"return_value": dict(description)})
-            else:
-                yield self._event("success", description=dict(description))
+            return self._failure("error", str(error))
+        if self.end_from_trigger:
+            return TaskSuccessEvent(xcoms={"return_value": dict(description)})
+        return self._event("success", description=dict(description))
 
     async def on_kill(self) -> None:
         """
         Ask the job to stop if a user ended the deferred task.
 
         Airflow 3.3 and newer call it then, but also when another triggerer has taken the wait over, and when
-        the task's own time-out is over: a worker sees to that.
+        the task's own time-out is over, after which the job may be meant to go on.
         """
-        if self.cancel_on_kill and not self._is_late():
+        if self.cancel_on_kill and (self.cancel_on_timeout or not self._is_late()):
             await _undisturbed(self._stop_for_user())
 
     async def _stop_for_user(self) -> None:
@@ -196,13 +201,18 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return
         outcome = await with_hook(
             self.hook_parameters,
-            lambda hook: hook.stop_now(kind, self.resource_id, seconds=_KILL_SECONDS),
+            lambda hook: hook.stop_now(
+                kind, self.resource_id, may_appear=self._may_appear(), seconds=_KILL_SECONDS
+            ),
             urgent=True,
         )
         self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
 
     def _is_late(self) -> bool:
         return self._ends_at is not None and time.time() >= self._ends_at
+
+    def _may_appear(self) -> bool:
+        return self.started_at is not None and time.time() < self.started_at + self.not_found_grace
 
     async def _was_ended_by_user(self) -> bool:
         id_key = find_kind(self.kind).id_argument
@@ -273,6 +283,16 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
     while not task.done():
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
+
+
+async def _promptly(work: Coroutine[Any, Any, T]) -> T:
+    """Do some work; a cancellation comes through at once with its reason, which asgiref would lose."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait((task,))
+        return task.result()
+    finally:
+        task.cancel()
 
 
 class _Unknown(StrictUndefined):
