@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,10 +78,13 @@ class _built_once(cached_property[T]):
         """Return the value; the first time, build it."""
         if hook is None:
             return self
-        with hook.building:
-            if self.attrname not in vars(hook):
-                vars(hook)[str(self.attrname)] = self.func(hook)
-            return vars(hook)[str(self.attrname)]
+        name = str(self.attrname)
+        # Not while another one is being built: a kill may hold that up, and needs the client that there is.
+        if name not in vars(hook):
+            with hook.building:
+                if name not in vars(hook):
+                    vars(hook)[name] = self.func(hook)
+        return vars(hook)[name]
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -128,7 +132,7 @@ class NeptuneMLHook(AwsBaseHook):
                 aws_conn_id=aws_conn_id,
                 region_name=region_name,
                 verify=verify if flag is None else flag,
-                config=config,
+                config=deepcopy(config),  # botocore writes into the dicts in it
                 client_type="neptunedata",
             )
         except TypeError as error:

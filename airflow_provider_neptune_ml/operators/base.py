@@ -466,6 +466,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 return resource_id
         elif may_be_ours and self._adopt(resource_id, existing):
             return resource_id
+        self._raise_if_killed()
         self._claim(context, "")
         update = ", or say update=True to change it" if "update" in self.request_parameters else ""
         # Not retried: the retry would take the job for its own.
