@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from botocore.config import Config
 
 # Airflow reads these when it is imported, which the test modules do.
 _HOME = tempfile.TemporaryDirectory(prefix="neptune-ml-tests-", ignore_cleanup_errors=True)
@@ -20,14 +26,20 @@ os.environ["AIRFLOW_HOME"] = _HOME.name
 os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(Path(__file__).parent.parent / "example_dags")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+# The default waits for the lock of another thread for 5 s.
+os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"sqlite:///{_HOME.name}/airflow.db?timeout=60"
 for name in list(os.environ):
     if name.startswith(("AWS_", "AIRFLOW_CONN_")):
         del os.environ[name]
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
-from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator import Simulator, trouble
+from airflow_provider_neptune_ml.triggers import threads
 
 CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
+# For what must happen at some time; machines stand still for seconds.
+PATIENCE_SECONDS = 60.0
+_HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
 
 
 def pytest_collection_finish() -> None:
@@ -45,7 +57,36 @@ def _cluster() -> Iterator[Simulator]:
 @pytest.fixture(autouse=True)
 def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """Triggers share a client for 15 minutes: not with those of the test before."""
-    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.neptune_ml._SHARED", {})
+    monkeypatch.setattr(f"{_HOOK}._SHARED", {})
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cancelled wait leaves its call to a thread: it must not be counted in the next test."""
+    pools: list[ThreadPoolExecutor] = []
+    make = threads._pool.__wrapped__
+
+    @cache
+    def pool(purpose: str) -> ThreadPoolExecutor:
+        pools.append(make(purpose))
+        return pools[-1]
+
+    monkeypatch.setattr(threads, "_pool", pool)
+    yield
+    for each in pools:
+        each.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the product allows a kill, or a last look, is not over because this machine stood still."""
+    patient = Config(
+        connect_timeout=PATIENCE_SECONDS, read_timeout=PATIENCE_SECONDS, retries={"total_max_attempts": 1}
+    )
+    monkeypatch.setattr(f"{_HOOK}._KILL_CONFIG", patient)
+    monkeypatch.setattr(f"{_HOOK}.KILL_BUDGET_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(f"{_HOOK}.KILL_WHILE_STARTING_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -55,6 +96,27 @@ def simulator(_cluster: Simulator) -> Iterator[Simulator]:
     yield _cluster
     for request in _cluster.journal:
         print(json.dumps(request.summary()))  # pytest shows it where the test failed
+
+
+@pytest.fixture
+def held(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Set it to let go of answers that are slow: until then they are held back, however long it takes."""
+    let_go = Event()
+
+    async def wait(*_: object) -> None:
+        while not let_go.is_set():
+            await asyncio.sleep(0.005)
+
+    def slow() -> list[int | None]:
+        return [request.status for request in simulator.journal if request.fault == "slow"]
+
+    monkeypatch.setattr(trouble, "wait", wait)
+    yield let_go
+    # None is left for the journal of the next test.
+    asked = len(slow())
+    let_go.set()
+    while len(list(filter(None, slow()))) < asked:
+        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ class Clock:
         airflows = sys.modules[BaseSensorOperator.__module__]
         ours = [
             module
-            for name, module in sys.modules.items()
+            for name, module in sys.modules.copy().items()
             if name.split(".")[:2] in [["airflow_provider_neptune_ml", package] for package in _TIMED]
         ]
         for module in (airflows, *ours):

@@ -94,6 +94,8 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
     with Simulator(speed=30) as simulator:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "nightly-data", status="Completed")
+        # However slow this machine is, the training runs when the cancellation comes.
+        simulator.script("modeltraining", seconds={"hpoJob": 24 * 3600.0})
 
         state, tasks = run("train_with_cleanup", data_is_good=False)
 

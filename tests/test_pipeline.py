@@ -195,6 +195,8 @@ def test_teardown_cancels_what_was_left_running(monkeypatch: pytest.MonkeyPatch)
     with Simulator(speed=60) as simulator:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "data-1", status="Completed")
+        # However slow this machine is, the training runs when the cancellation comes.
+        simulator.script("modeltraining", seconds={"hpoJob": 24 * 3600.0})
         # The look for a job that has the id passes.
         simulator.add_fault(Fault("internal_failure", "GetMLModelTrainingJob", skip=1, times=5))
 

@@ -51,6 +51,9 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 ROLE = "arn:aws:iam::1:role/n"
+# As they are for users: tests have more time.
+BUDGETS = hooks.KILL_WHILE_STARTING_SECONDS, hooks.KILL_BUDGET_SECONDS
+KILL_CONFIG: Any = hooks._KILL_CONFIG
 
 
 @pytest.fixture
@@ -308,6 +311,14 @@ def test_roles_come_from_the_connection(
     assert get.query["neptuneIamRoleArn"] == roles["neptune_iam_role_arn"]
 
 
+def test_kill_fits_into_airflows_time() -> None:
+    """Airflow 3 kills a task for good 5 s after it was asked to end: a request to stop, or two, fit in."""
+    while_starting, budget = BUDGETS
+
+    assert 2 * while_starting <= budget < 5
+    assert KILL_CONFIG.connect_timeout + KILL_CONFIG.read_timeout < budget
+
+
 # Connecting
 
 
@@ -398,6 +409,14 @@ def test_endpoint_wins_over_the_variants_of_botocore(
     monkeypatch.setenv("AWS_USE_FIPS_ENDPOINT", "true")
 
     assert NeptuneMLHook().list_ids("endpoints") == []
+
+
+def test_botocore_config_stays_as_it_was(connection: dict[str, Any]) -> None:
+    """Botocore writes into the configuration it gets; what a Dag shares between tasks must not change."""
+    config = {"retries": {"total_max_attempts": 1}}
+
+    assert NeptuneMLHook(config=config).conn
+    assert config == {"retries": {"total_max_attempts": 1}}
 
 
 def test_botocore_config_that_botocore_does_not_take(connection: dict[str, Any]) -> None:

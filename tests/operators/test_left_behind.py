@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import pytest
@@ -31,6 +25,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect
 from tests.contexts import TaskStateStore, context
+from tests.interruptions import interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, cancel, start, statuses
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -40,33 +35,7 @@ class Interrupted(BaseException):
     """What Airflow 2's signal handler raises."""
 
 
-@contextmanager
-def interrupted(simulator: Simulator, operation: str, act: Any, *, calls: int = 1) -> Iterator[None]:
-    """Have something done in the main thread, as a signal handler, once an operation was asked for."""
-    before, over = len(simulator.calls(operation)), threading.Event()
-
-    def watch() -> None:
-        while len(simulator.calls(operation)) < before + calls:
-            if over.wait(0.005):
-                return
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        act()
-
-    previous = signal.signal(signal.SIGTERM, handle)
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        signal.signal(signal.SIGTERM, previous)
-
-
-# Killed while the job of an earlier try is looked for. At the second call: after the first a warning is
-# logged, and the simulator, in this process, waits for the lock of the log too.
+# Killed while the job of an earlier try is looked for: at the second call, when the first has failed
 
 
 def test_kill_while_the_look_up_waits_out_trouble(simulator: Simulator) -> None:
@@ -130,13 +99,16 @@ def test_kill_spares_what_is_not_ours(simulator: Simulator) -> None:
     assert statuses(simulator)["mine"] == "InProgress"
 
 
-def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator) -> None:
+def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator, held: Event) -> None:
     """A job that the kill itself has stopped is not asked a second time."""
-    simulator.add_fault(Fault("slow", operation=START, seconds=1, when="after"))
+    simulator.add_fault(Fault("slow", operation=START, when="after"))
     task = start(job_id="mine")
-    assert task.hook.urgent_conn
 
-    with interrupted(simulator, START, task.on_kill), pytest.raises(NeptuneMLKilledError):
+    def act() -> None:
+        task.on_kill()
+        held.set()
+
+    with interrupted(simulator, START, act), pytest.raises(NeptuneMLKilledError):
         task.execute(context())
 
     assert len(simulator.calls(CANCEL)) == 1
@@ -384,13 +356,9 @@ def test_delete_whose_answer_was_lost(simulator: Simulator) -> None:
     simulator.seed("endpoints", "mine", status="InService")
     simulator.add_fault(Fault("internal_failure", operation="DeleteMLEndpoint", when="after"))
     task = delete(wait_for_completion=False, botocore_config={"retries": {"total_max_attempts": 1}})
-    threading.Thread(target=_advance_once_deleted, args=[simulator], daemon=True).start()
+    task.hook.conn.meta.events.register(
+        "after-call.neptunedata.DeleteMLEndpoint", lambda **_: simulator.advance(100_000)
+    )
 
     assert task.execute(context(task_id="delete")) == "mine"
     assert not simulator.overview()["kinds"]["endpoints"]
-
-
-def _advance_once_deleted(simulator: Simulator) -> None:
-    while not simulator.calls("DeleteMLEndpoint"):
-        time.sleep(0.005)
-    simulator.advance(100_000)

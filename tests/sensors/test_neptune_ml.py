@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
+from threading import Event
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import (
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
+from tests.interruptions import signalled
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 # What Airflow runs a task with an execution_timeout in.
@@ -113,12 +116,14 @@ def test_id_that_is_none_is_not_deferred_again(job_id: str) -> None:
         sensor.execute_complete(context(), event)
 
 
-def test_execution_timeout_in_the_middle_of_a_poke(simulator: Simulator) -> None:
+def test_execution_timeout_in_the_middle_of_a_poke(simulator: Simulator, held: Event) -> None:
     """Airflow's execution_timeout skips no sensor, wherever in the sensor it strikes."""
     simulator.seed("modeltraining", "mine", status="InProgress")
-    simulator.add_fault(Fault("slow", seconds=2))
+    simulator.add_fault(Fault("slow"))
 
-    with pytest.raises(AirflowTaskTimeout), _timeout(1):
+    # Airflow sets an alarm; here it comes when the request has arrived.
+    over = signalled(simulator, "GetMLModelTrainingJob", signal.SIGALRM)
+    with pytest.raises(AirflowTaskTimeout), _timeout(3600), over:
         sensor(soft_fail=True).execute(context())
 
 

@@ -42,7 +42,7 @@ def make_client(session: boto3.session.Session) -> Iterator[ClientMaker]:
     clients = []
 
     def make(simulator: Simulator, credential: Credential | None = None, **settings: Any) -> Any:
-        config = {"retries": {"total_max_attempts": 1}, "read_timeout": 10, **settings.pop("config", {})}
+        config = {"retries": {"total_max_attempts": 1}, "read_timeout": 60, **settings.pop("config", {})}
         if credential is None:
             config["signature_version"] = botocore.UNSIGNED
         keys = {

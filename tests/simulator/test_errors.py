@@ -36,7 +36,7 @@ NO_TRANSFORM = (*BAD, "Provided ModelTransformJob has not completed.")
 
 def send(simulator: Simulator, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
     """Send a request as no SDK would; return the status and the parsed body."""
-    connection = http.client.HTTPConnection(simulator.host, simulator.port, timeout=10)
+    connection = http.client.HTTPConnection(simulator.host, simulator.port, timeout=60)
     try:
         content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         connection.request(method, path, content, {"Content-Type": "application/json"})

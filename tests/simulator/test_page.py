@@ -40,7 +40,7 @@ def render(simulator: Simulator, profile: Path) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=True,
     )
     return done.stdout

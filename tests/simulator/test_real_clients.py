@@ -64,7 +64,7 @@ def session(cluster: Simulator, client: str, calls: list[Any]) -> list[list[Any]
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_aws_command(cluster: Simulator) -> None:
         env={"PATH": os.environ["PATH"], **keys},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

@@ -208,7 +208,7 @@ def control(
         method="POST",
     )
     try:
-        with urlopen(request, timeout=10) as response:
+        with urlopen(request, timeout=60) as response:
             return json.load(response)
     except HTTPError as error:
         with error:
@@ -217,7 +217,7 @@ def control(
 
 def look(simulator: Simulator, what: str) -> Any:
     """Read from the control API."""
-    with urlopen(f"{simulator.url}/_simulator/{what}", timeout=10) as response:
+    with urlopen(f"{simulator.url}/_simulator/{what}", timeout=60) as response:
         return json.load(response)
 
 
@@ -314,7 +314,7 @@ def test_status_page_data(client: Any, simulator: Simulator, kind: ResourceKind)
 
 def test_status_page_is_locked_up(simulator: Simulator) -> None:
     """The page may load nothing but itself, and never builds markup from data."""
-    with urlopen(simulator.url, timeout=10) as response:
+    with urlopen(simulator.url, timeout=60) as response:
         page = response.read().decode()
         policy = response.headers["Content-Security-Policy"]
 

@@ -76,7 +76,7 @@ class RestApi:
             return {}
         return {name: part["status"] for name, part in reply.items() if part["status"]}
 
-    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None, *, within: float = 60) -> DagRun:
+    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None, *, within: float = 90) -> DagRun:
         """Start a Dag run, as soon as Airflow has read the Dag file.
 
         :param conf: The run's configuration; overrides the Dag's params.
@@ -181,7 +181,7 @@ def _only_if(state: str | None, wanted: Collection[str]) -> str | None:
 
 def _send(request: Request) -> Any:
     try:
-        with _DIRECT.open(request, timeout=30) as response:
+        with _DIRECT.open(request, timeout=60) as response:
             text = response.read().decode()
             is_json = response.headers.get_content_type() == "application/json"
     except HTTPError as error:

@@ -83,17 +83,17 @@ def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
         what="all sensors to wait in the triggerer",
     )
     deadlines = airflow.api.trigger("deadlines")
-    until(lambda: _asked(cluster, 0), within=60, what="the first polls")
+    until(lambda: _asked(cluster, 0), within=120, what="the first polls")
     airflow.processes["triggerer"].kill()
     seen = len(cluster.calls(GET))
     airflow.processes["triggerer"].start()
     until(lambda: _asked(cluster, seen), within=120, what="the new triggerer")
     over_at = datetime.now(timezone.utc)
     cluster.add_fault(Fault("expired_token", times=5))
-    until(lambda: not cluster.faults, within=60, what="credentials to expire")
+    until(lambda: not cluster.faults, within=120, what="credentials to expire")
     cluster.finish("modeltraining", "mine")
-    run.wait(within=180)
-    deadlines.wait(within=180)
+    run.wait(within=300)
+    deadlines.wait(within=300)
     return Restart(run, deadlines, over_at)
 
 

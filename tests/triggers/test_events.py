@@ -16,6 +16,7 @@ from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import Fault
+from airflow_provider_neptune_ml.triggers import events
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
 GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"
@@ -231,8 +232,9 @@ def test_restart(simulator: Simulator) -> None:
 
 
 @with_watchers
-def test_fires_again_if_never_handed_on(simulator: Simulator) -> None:
+def test_fires_again_if_never_handed_on(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A triggerer that dies right after a job fired, before Airflow has the event, fires it again."""
+    monkeypatch.setattr(events, "_HANDED_ON_SECONDS", 3600.0)
     simulator.seed("modeltraining", "nightly-1", status="InProgress")
     store = Store()
 
@@ -240,7 +242,7 @@ def test_fires_again_if_never_handed_on(simulator: Simulator) -> None:
         async with watching(trigger(store)) as first:
             await first.until(lambda: store.values)
         simulator.finish("modeltraining", "nightly-1")
-        async with watching(trigger(store, poll_interval=60)) as second:
+        async with watching(trigger(store, poll_interval=3600)) as second:
             await second.until(lambda: second.fired)
         async with watching(trigger(store)) as third:
             await third.until(lambda: third.fired)

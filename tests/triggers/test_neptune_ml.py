@@ -75,7 +75,7 @@ def test_event_loop_is_free_while_a_reply_is_awaited(
     async def serve_and_wait() -> Any:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         connect(monkeypatch, simulator.connection, port=server.sockets[0].getsockname()[1])
-        once = {"config": {"read_timeout": 5, "retries": {"total_max_attempts": 1}}}
+        once = {"config": {"read_timeout": 30, "retries": {"total_max_attempts": 1}}}
         async with server:
             return await anext(aiter(trigger(hook_parameters=once, unreachable_timeout=0).run()))
 

@@ -1,0 +1,436 @@
+"""Kills, time-outs and failures that come in the middle of something else, each at a moment made to order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
+
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLKilledError,
+    NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
+)
+from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
+from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
+from airflow_provider_neptune_ml.operators import base
+from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
+from airflow_provider_neptune_ml.operators.ownership import ids_of
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import PATIENCE_SECONDS, connect
+from tests.contexts import TaskInstance, TaskStateStore, context
+from tests.operators.test_left_behind import Interrupted
+from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
+
+pytestmark = pytest.mark.usefixtures("connection", "completed_data")
+
+CREATE = "CreateMLEndpoint"
+# boto3's own retries would only make the tests slower.
+ONCE = {"retries": {"total_max_attempts": 1}}
+HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
+however_ended = pytest.mark.parametrize(
+    "ended",
+    [HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER],
+    ids=["handler returns (Airflow 3)", "handler raises (Airflow 2)", "execution_timeout"],
+)
+
+
+@pytest.fixture(autouse=True)
+def _time_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unhurried stop is not over because this machine stood still, either."""
+    monkeypatch.setattr(base, "UNHURRIED_STOP_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def lagging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """A cluster that doesn't find a job for a minute after its start, on a clock that stands still."""
+    with Simulator(clock="manual", appears_after=60) as simulator:
+        connect(monkeypatch, simulator.connection)
+        simulator.seed("dataprocessing", "data-1")
+        yield simulator
+
+
+def end(task: Any, ended: type[BaseException]) -> Callable[[], None]:
+    """Return what Airflow's signal handlers do to a task: the one for kills returns, or all of them raise."""
+
+    def act() -> None:
+        if ended is not TIME_IS_OVER:
+            task.on_kill()
+        if ended is not HANDLER_RETURNS:
+            raise ended
+
+    return act
+
+
+def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
+    """Execute a task that is ended on its way, as Airflow does."""
+    try:
+        task.execute(where)
+    except (ended, NeptuneMLKilledError):
+        if ended is TIME_IS_OVER:
+            task.on_kill()
+    else:
+        pytest.fail("The task succeeded.")
+
+
+def fail() -> None:
+    """Fail as Airflow's own API does."""
+    raise RuntimeError("API server: 503")
+
+
+def at_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
+    """Return a function that acts when it is called for the given time."""
+    calls = itertools.count(1)
+
+    def called(**_: Any) -> None:
+        if next(calls) == number:
+            act()
+
+    return called
+
+
+def during(client: Any, operation: str, act: Callable[[], object], *, call: int = 1) -> None:
+    """Have something done just before one of a client's requests is sent."""
+    client.meta.events.register(f"before-call.neptunedata.{operation}", at_call(call, act))
+
+
+def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, **arguments: Any) -> None:
+    """Have something done just before a method of an object is called with such arguments."""
+    method, called = getattr(owner, name), at_call(call, act)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if arguments.items() <= kwargs.items():
+            called()
+        return method(*args, **kwargs)
+
+    setattr(owner, name, interrupted)
+
+
+def deploy(**arguments: Any) -> NeptuneMLCreateEndpointOperator:
+    """Return an operator that creates the endpoint ``mine`` and waits for it."""
+    defaults = {
+        "task_id": "deploy",
+        "endpoint_id": "mine",
+        "ml_model_training_job_id": "training-1",
+        "poll_interval": 0.01,
+        "deferrable": False,
+    }
+    return NeptuneMLCreateEndpointOperator(**{**defaults, **arguments})
+
+
+def resume(task: Any, simulator: Simulator, where: Any, *, trigger_broke: bool = False) -> Any:
+    """Take a task up whose endpoint is in service, as Airflow does when its trigger has fired or broken."""
+    if trigger_broke:
+        return task.resume_execution("__fail__", {"error": "Trigger failure"}, where)
+    description = simulator.describe("endpoints", "mine")
+    event = {"status": "success", "resource_id": "mine", "description": description}
+    return task.resume_execution("execute_complete", {"event": event}, where)
+
+
+@pytest.fixture
+def deployed(simulator: Simulator) -> Any:
+    """The context of a deferred task whose endpoint is in service; no retry is left."""
+    simulator.seed("modeltraining", "training-1", status="Completed")
+    where = context(task_id="deploy", task_state_store=TaskStateStore())
+    with pytest.raises(TaskDeferred):
+        deploy(deferrable=True).execute(where)
+    simulator.finish("endpoints", "mine")
+    return where
+
+
+def asked_to_stop(simulator: Simulator) -> list[str | None]:
+    """Return the ids of the trainings that somebody asked to stop."""
+    return [request.id for request in simulator.calls(CANCEL)]
+
+
+# Ended while the job of an earlier try is looked for
+
+
+@however_ended
+def test_ended_in_the_second_look_up(simulator: Simulator, ended: type[BaseException]) -> None:
+    """A retry that is ended while it looks for a later job than the one it has found stops that one."""
+    first = start().execute(context())
+    task = start(botocore_config=ONCE)
+    during(task.hook.conn, GET, end(task, ended), call=2)
+
+    execute(task, context(try_number=2), ended)
+
+    assert statuses(simulator) == {first: "Stopping"}
+    assert asked_to_stop(simulator) == [first]
+
+
+def test_teardown_finds_the_job_in_the_second_look_up(simulator: Simulator) -> None:
+    """XCom names the earlier job while a next one is looked for: the worker may be lost just then."""
+    first = start().execute(context())
+    task, where, named = start(), context(try_number=2), []
+    task.hook.conn.meta.events.register(
+        f"before-call.neptunedata.{GET}", lambda **_: named.append(where["ti"].xcoms["job_id"])
+    )
+
+    task.execute(where)
+
+    assert named == [first, first]
+
+
+@however_ended
+def test_ended_before_the_first_look_up(simulator: Simulator, ended: type[BaseException]) -> None:
+    """A retry that is ended before it has looked for anything stops the job of the try before at once."""
+    first = start().execute(context())
+    before_the_retry = len(simulator.journal)
+    task, where = start(), context(try_number=2)
+    before(where["ti"], "xcom_push", end(task, ended))
+
+    execute(task, where, ended)
+
+    assert simulator.journal[before_the_retry].operation == CANCEL
+    assert statuses(simulator) == {first: "Stopping"}
+
+
+@however_ended
+def test_ended_while_an_own_id_is_looked_up(simulator: Simulator, ended: type[BaseException]) -> None:
+    """A retry that is ended while it looks at its user's id stops the job that may well be its own."""
+    start(job_id="mine").execute(context())
+    before_the_retry = len(simulator.journal)
+    task = start(job_id="mine", botocore_config=ONCE)
+    during(task.hook.conn, GET, end(task, ended))
+
+    execute(task, context(try_number=2), ended)
+
+    assert simulator.journal[before_the_retry].operation == CANCEL
+    assert statuses(simulator) == {"mine": "Stopping"}
+
+
+def test_kill_that_was_acknowledged_for_another_id(simulator: Simulator) -> None:
+    """A kill that has stopped the job of a deleted Dag run stops the one that is taken over as well."""
+    of_the_deleted, again = itertools.islice(ids_of(TaskInstance(), 1), 2)
+    simulator.seed("modeltraining", of_the_deleted, status="InProgress")
+    simulator.set_status("modeltraining", of_the_deleted, "Stopping")
+    assert start().execute(context()) == again
+    task = start(botocore_config=ONCE)
+    during(task.hook.conn, GET, task.on_kill)
+
+    execute(task, context(try_number=2), HANDLER_RETURNS)
+
+    assert asked_to_stop(simulator) == [of_the_deleted, again]
+    assert statuses(simulator)[again] == "Stopping"
+
+
+# Killed at the very end
+
+
+def test_kill_while_the_note_is_taken_back(simulator: Simulator) -> None:
+    """A task never succeeds with the endpoint that a kill has just deleted, however late the kill came."""
+    simulator.seed("modeltraining", "training-1", status="Completed")
+    task, store = deploy(), TaskStateStore()
+    task.hook.start_conn.meta.events.register(
+        f"after-call.neptunedata.{CREATE}", lambda **_: simulator.finish("endpoints", "mine")
+    )
+    before(store, "delete", task.on_kill)
+
+    execute(task, context(task_id="deploy", task_state_store=store), HANDLER_RETURNS)
+
+    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+
+
+@pytest.mark.parametrize("step", ["description", "note"])
+def test_kill_while_the_end_is_told(simulator: Simulator, deployed: Any, step: str) -> None:
+    """So it is where a deferred task is killed while its end is pushed, after the wait."""
+    task = deploy()
+    before_step(step, deployed, task.on_kill)
+
+    with pytest.raises(NeptuneMLKilledError, match="'mine': it was asked to stop"):
+        resume(task, simulator, deployed)
+
+    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+
+
+def before_step(step: str, where: Any, act: Callable[[], object]) -> None:
+    """Have something done before the description is pushed, or before the note of the start is taken back."""
+    if step == "description":
+        before(where["ti"], "xcom_push", act, key="description")
+    else:
+        before(where["task_state_store"], "delete", act)
+
+
+@pytest.mark.parametrize("trigger_broke", [True, False])
+def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigger_broke: bool) -> None:
+    """A task that is killed when it is taken up, before it knows what it has started, stops that."""
+    task = deploy()
+    before(deployed["ti"], "xcom_pull", task.on_kill)
+
+    with pytest.raises(NeptuneMLKilledError, match="'mine': it was asked to stop"):
+        resume(task, simulator, deployed, trigger_broke=trigger_broke)
+
+    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+
+
+# Something else than the service fails
+
+
+@pytest.mark.parametrize("step", ["description", "note"])
+@pytest.mark.parametrize(
+    ("max_tries", "words", "left"),
+    [
+        (0, "No retry follows: it was asked to stop.", "Stopping"),
+        (1, "The job may go on: a retry takes it over.", "InProgress"),
+    ],
+)
+def test_failure_after_the_start(
+    simulator: Simulator, step: str, max_tries: int, words: str, left: str
+) -> None:
+    """Where Airflow itself fails after the start, the error says so, and what becomes of the job."""
+    where = context(max_tries=max_tries, task_state_store=TaskStateStore())
+    before_step(step, where, fail)
+
+    with pytest.raises(NeptuneMLError, match=r"'mine'.*API server: 503") as failed:
+        start(job_id="mine").execute(where)
+
+    assert str(failed.value).endswith(words)
+    assert isinstance(failed.value.__cause__, RuntimeError)
+    assert statuses(simulator) == {"mine": left}
+
+
+@pytest.mark.parametrize("step", ["description", "note"])
+def test_failure_after_the_wait(simulator: Simulator, deployed: Any, step: str) -> None:
+    """An endpoint in service is deleted if its task fails for such a reason and no retry follows."""
+    before_step(step, deployed, fail)
+
+    with pytest.raises(
+        NeptuneMLError, match=r"'mine'.*API server: 503\. No retry follows: it was asked to stop\.$"
+    ) as failed:
+        resume(deploy(), simulator, deployed)
+
+    assert isinstance(failed.value.__cause__, RuntimeError)
+    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+
+
+# A start whose job appears late
+
+
+@pytest.mark.parametrize("refused", [False, True], ids=["no answer", "refused the second time"])
+def test_given_up_start_that_arrives_late(simulator: Simulator, refused: bool) -> None:
+    """A start that was lost and is given up is stopped even if it arrives only after that."""
+    simulator.add_fault(Fault("reset", operation=START))
+    simulator.add_fault(Fault("read_only", operation=START))
+    task = start(job_id="mine", unreachable_timeout=600 if refused else 0, botocore_config=ONCE)
+    during(
+        task.hook.urgent_conn,
+        GET,
+        lambda: simulator.seed("modeltraining", "mine", status="InProgress"),
+        call=2,
+    )
+
+    with pytest.raises(
+        NeptuneMLServiceError if refused else NeptuneMLUnreachableError,
+        match=r"It may have been started\. No retry follows: it was asked to stop\.$",
+    ):
+        task.execute(context())
+
+    assert statuses(simulator) == {"mine": "Stopping"}
+
+
+@pytest.mark.parametrize("own_id", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
+def test_duplicate_that_is_not_found_yet(lagging: Simulator, own_id: dict[str, str]) -> None:
+    """So is one that was made without an answer, though a Get doesn't find it when it is sent again."""
+    lagging.add_fault(Fault("reset", operation=START, when="after"))
+    task = start(botocore_config=ONCE, **own_id)
+    during(task.hook.urgent_conn, GET, lambda: lagging.advance(60), call=2)
+
+    with pytest.raises(NeptuneMLError, match=r"It may have been started\. No retry follows: it was asked"):
+        task.execute(context())
+
+    assert list(statuses(lagging).values()) == ["Stopping"]
+
+
+@however_ended
+def test_ended_right_after_the_start(lagging: Simulator, ended: type[BaseException]) -> None:
+    """A task that is ended when its start was answered and a Get doesn't find the job yet stops it."""
+    task = start(job_id="mine", wait_for_completion=True, botocore_config=ONCE)
+    during(task.hook.conn, GET, end(task, ended), call=2)
+    during(task.hook.urgent_conn, GET, lambda: lagging.advance(60), call=2)
+
+    execute(task, context(), ended)
+
+    assert statuses(lagging) == {"mine": "Stopping"}
+
+
+def test_stop_of_what_is_refused_and_there(simulator: Simulator) -> None:
+    """A stop goes on asking for a job that may appear after two refusals that are out of date."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(
+        Fault("access_denied", operation=CANCEL, status=404, code="MLResourceNotFoundException", times=2)
+    )
+
+    outcome = start().hook.stop_now(MODEL_TRAINING, "mine", may_appear=True)
+
+    assert outcome == "it was asked to stop"
+    assert statuses(simulator) == {"mine": "Stopping"}
+
+
+# A start that should not be sent, or was not taken
+
+
+def test_kill_while_the_last_client_is_built(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is killed while any of its clients is built sends no start."""
+    task = start(job_id="mine")
+
+    def act() -> None:
+        with monkeypatch.context() as hurried:
+            hurried.setattr(hooks, "KILL_WHILE_STARTING_SECONDS", 0.1)
+            task.on_kill()
+
+    before(task.hook, "get_client_type", act, call=3)
+
+    execute(task, context(), HANDLER_RETURNS)
+
+    assert not simulator.calls(START)
+
+
+def test_clients_are_there_before_the_start(simulator: Simulator) -> None:
+    """No time passes between the last look for a kill and the request: its client is there before."""
+    task = start(job_id="mine")
+    built: list[str] = []
+    before(task.hook, "start", lambda: built.extend(vars(task.hook)))
+
+    task.execute(context())
+
+    assert {"start_conn", "urgent_conn"} <= set(built)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_note_of_a_refused_start(simulator: Simulator, killed: bool) -> None:
+    """The retry of a start that was refused leaves the job alone that somebody else made with its id."""
+    store = TaskStateStore()
+    simulator.add_fault(Fault("access_denied", operation=START))
+    with pytest.raises(NeptuneMLServiceError):
+        start(job_id="mine", retries=1).execute(context(task_state_store=store, max_tries=1))
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task = start(job_id="mine", retries=1, botocore_config=ONCE)
+    if killed:
+        during(task.hook.conn, GET, task.on_kill)
+
+    with pytest.raises(NeptuneMLKilledError if killed else AirflowFailException):
+        task.execute(context(task_state_store=store, try_number=2, max_tries=1))
+
+    assert statuses(simulator) == {"mine": "InProgress"}
+
+
+def test_note_of_an_earlier_try(simulator: Simulator) -> None:
+    """A refused start leaves the note that a try before it made: its job is still there for the next one."""
+    store = TaskStateStore()
+    task = start(job_id="mine", wait_for_completion=True, timeout=0, cancel_on_timeout=False)
+    with pytest.raises(NeptuneMLTimeoutError):
+        task.execute(context(task_state_store=store))
+    # A Get that is out of date has the retry send another start.
+    simulator.add_fault(Fault("access_denied", operation=GET, status=404, code="MLResourceNotFoundException"))
+    simulator.add_fault(Fault("access_denied", operation=START))
+    with pytest.raises(NeptuneMLServiceError):
+        start(job_id="mine").execute(context(task_state_store=store, try_number=2))
+
+    assert start(job_id="mine").execute(context(task_state_store=store, try_number=3)) == "mine"
+    assert len(statuses(simulator)) == 1
