@@ -39,6 +39,8 @@ from airflow_provider_neptune_ml.triggers import threads
 CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
 # For what must happen at some time; machines stand still for seconds.
 PATIENCE_SECONDS = 60.0
+# boto3's own retries would only make tests slower.
+ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
 
 

@@ -32,7 +32,7 @@ from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKin
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.certificates import self_signed_certificate
-from tests.conftest import connect
+from tests.conftest import ONCE, connect
 from tests.modes import Clock, first_event
 
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -589,7 +589,7 @@ def test_server_that_is_not_neptune(
         connect(monkeypatch, connection, port=port)
 
         with pytest.raises(NeptuneMLError, match=words.format(f"http://127.0.0.1:{port}")) as caught:
-            NeptuneMLHook(config={"retries": {"total_max_attempts": 1}}).describe("modeltraining", "x")
+            NeptuneMLHook(config=ONCE).describe("modeltraining", "x")
         assert caught.value.transient
 
 
@@ -604,7 +604,7 @@ def test_untrusted_certificate(
         with pytest.raises(
             NeptuneMLUnreachableError, match=r"TLS certificate of https://localhost:.*self.signed"
         ) as caught:
-            NeptuneMLHook().list_ids("endpoints")
+            NeptuneMLHook(config=ONCE).list_ids("endpoints")
         assert not caught.value.transient
         assert NeptuneMLHook(verify=str(certificate)).list_ids("endpoints") == []
 
@@ -976,6 +976,6 @@ def test_verify_that_is_not_there(simulator: Simulator, monkeypatch: pytest.Monk
     connect(monkeypatch, simulator.connection, schema="https")
 
     with pytest.raises(NeptuneMLUnreachableError, match=r"check `verify`: .*No such file") as caught:
-        NeptuneMLHook(verify="/no/such.pem").list_ids("modeltraining")
+        NeptuneMLHook(verify="/no/such.pem", config=ONCE).list_ids("modeltraining")
 
     assert not caught.value.transient

@@ -25,7 +25,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartModelTrainingJobOperator,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import connect
+from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import interrupted
 
@@ -371,11 +371,11 @@ def test_lost_reply(
 def test_trouble_before_the_start(simulator: Simulator) -> None:
     """A start that is throttled, and a look-up that fails, are tried again until they are answered."""
     first = start().execute(context())
-    simulator.add_fault(Fault(kind="internal_failure", operation=GET, times=4))
+    simulator.add_fault(Fault(kind="internal_failure", operation=GET))
 
-    assert start().execute(context(try_number=2)) == first
+    assert start(botocore_config=ONCE).execute(context(try_number=2)) == first
 
-    simulator.add_fault(Fault(kind="too_many_requests", operation=START, times=4))
+    simulator.add_fault(Fault(kind="too_many_requests", operation=START))
     assert start(task_id="other").execute(context(task_id="other"))
 
 
@@ -675,9 +675,11 @@ def test_cancel_that_is_refused_because_it_was_taken(simulator: Simulator) -> No
 def test_cancel_is_sent_until_it_is_answered(simulator: Simulator) -> None:
     """Throttling does not leave a job running that should be cancelled."""
     simulator.seed("modeltraining", "mine", status="InProgress")
-    simulator.add_fault(Fault(kind="too_many_requests", operation=CANCEL, times=4))
+    simulator.add_fault(Fault(kind="too_many_requests", operation=CANCEL))
 
-    assert cancel(wait_for_completion=False).execute(context()) == "mine"
+    task = cancel(wait_for_completion=False, botocore_config=ONCE)
+
+    assert task.execute(context()) == "mine"
 
     assert statuses(simulator)["mine"] == "Stopping"
 

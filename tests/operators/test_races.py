@@ -22,7 +22,7 @@ from airflow_provider_neptune_ml.operators import base
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import PATIENCE_SECONDS, connect
+from tests.conftest import ONCE, PATIENCE_SECONDS, connect
 from tests.contexts import TaskInstance, TaskStateStore, context
 from tests.operators.test_left_behind import Interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
@@ -30,8 +30,6 @@ from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 
 CREATE = "CreateMLEndpoint"
-# boto3's own retries would only make the tests slower.
-ONCE = {"retries": {"total_max_attempts": 1}}
 HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
 however_ended = pytest.mark.parametrize(
     "ended",
