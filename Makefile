@@ -56,9 +56,9 @@ test-airflow-2.11: ## Tests on Airflow 2.11
 test-lowest: ## Tests on the lowest versions that pyproject.toml allows
 # Its Airflow is that of airflow-2.11 but for the patch: `make test-reliability` kills its processes too.
 test-lowest: LEFT_OUT := --ignore=tests/system/test_reliability.py
-# Three files at a time: much of the tests' time is a real Airflow that waits.
+# Two files at a time: half of the tests' time is a real Airflow that waits.
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
-	.venv/$*/bin/python -m pytest --numprocesses 3 --dist loadfile $(LEFT_OUT) | tee .venv/$*/pytest.log
+	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile $(LEFT_OUT) | tee .venv/$*/pytest.log
 
 .PHONY: test-reliability
 test-reliability: $(ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
