@@ -6,21 +6,25 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from airflow_provider_neptune_ml.simulator import Simulator
 
 
+class Interrupted(BaseException):
+    """What Airflow 2's signal handler raises."""
+
+
 @contextmanager
-def signalled(simulator: Simulator, operation: str, number: int, *, calls: int = 1) -> Iterator[None]:
-    """Send this process a signal once the simulator has so many more calls of an operation."""
-    before, over = len(simulator.calls(operation)), threading.Event()
+def when(happened: Callable[[], bool], act: Callable[[], object]) -> Iterator[None]:
+    """Act, in a thread, as soon as something has happened, while the block runs."""
+    over = threading.Event()
 
     def watch() -> None:
-        while len(simulator.calls(operation)) < before + calls:
+        while not happened():
             if over.wait(0.005):
                 return
-        os.kill(os.getpid(), number)
+        act()
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -29,6 +33,14 @@ def signalled(simulator: Simulator, operation: str, number: int, *, calls: int =
     finally:
         over.set()
         thread.join()
+
+
+def signalled(
+    simulator: Simulator, operation: str, number: int, *, calls: int = 1
+) -> AbstractContextManager[None]:
+    """Send this process a signal once the simulator has so many more calls of an operation."""
+    enough = len(simulator.calls(operation)) + calls
+    return when(lambda: len(simulator.calls(operation)) >= enough, lambda: os.kill(os.getpid(), number))
 
 
 @contextmanager

@@ -23,16 +23,12 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLDeleteEndpointOperator,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import connect
+from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.interruptions import interrupted
+from tests.interruptions import Interrupted, interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, cancel, start, statuses
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
-
-
-class Interrupted(BaseException):
-    """What Airflow 2's signal handler raises."""
 
 
 # Killed while the job of an earlier try is looked for: at the second call, when the first has failed
@@ -42,7 +38,7 @@ def test_kill_while_the_look_up_waits_out_trouble(simulator: Simulator) -> None:
     """A retry that is killed while it looks for the job of the try before stops that one."""
     first = start().execute(context())
     simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+    task = start(botocore_config=ONCE)
 
     with (
         interrupted(simulator, GET, task.on_kill, calls=2),
@@ -57,7 +53,7 @@ def test_kill_in_the_look_up_on_airflow_2(simulator: Simulator) -> None:
     """So it does where the signal handler leaves the look-up by raising."""
     first = start().execute(context())
     simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+    task = start(botocore_config=ONCE)
 
     def act() -> None:
         task.on_kill()
@@ -73,7 +69,7 @@ def test_execution_timeout_in_the_look_up(simulator: Simulator) -> None:
     """So does one whose execution_timeout is over by then."""
     first = start().execute(context())
     simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config={"retries": {"total_max_attempts": 1}})
+    task = start(botocore_config=ONCE)
 
     def act() -> None:
         raise AirflowTaskTimeout
@@ -91,7 +87,7 @@ def test_kill_spares_what_is_not_ours(simulator: Simulator) -> None:
     """A first try that is killed while it looks at its user's id leaves the job of others alone."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(job_id="mine", botocore_config={"retries": {"total_max_attempts": 1}})
+    task = start(job_id="mine", botocore_config=ONCE)
 
     with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError):
         task.execute(context())
@@ -355,7 +351,7 @@ def test_delete_whose_answer_was_lost(simulator: Simulator) -> None:
     """A deletion that worked without an answer is found out when it is asked for again."""
     simulator.seed("endpoints", "mine", status="InService")
     simulator.add_fault(Fault("internal_failure", operation="DeleteMLEndpoint", when="after"))
-    task = delete(wait_for_completion=False, botocore_config={"retries": {"total_max_attempts": 1}})
+    task = delete(wait_for_completion=False, botocore_config=ONCE)
     task.hook.conn.meta.events.register(
         "after-call.neptunedata.DeleteMLEndpoint", lambda **_: simulator.advance(100_000)
     )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Event
 from typing import Any
 
@@ -27,7 +26,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.interruptions import interrupted
+from tests.interruptions import Interrupted, interrupted, when
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 
@@ -53,24 +52,11 @@ def cancel(**arguments: Any) -> NeptuneMLCancelModelTrainingJobOperator:
     return NeptuneMLCancelModelTrainingJobOperator(**{**defaults, **arguments})
 
 
-@contextmanager
-def when_answered(simulator: Simulator, operation: str, act: Callable[[], object]) -> Iterator[None]:
+def when_answered(
+    simulator: Simulator, operation: str, act: Callable[[], object]
+) -> AbstractContextManager[None]:
     """Act as soon as the simulator has answered a call of an operation well, while the block runs."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.005):
-            if any(request.status == 200 for request in simulator.calls(operation)):
-                act()
-                return
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
+    return when(lambda: any(request.status == 200 for request in simulator.calls(operation)), act)
 
 
 def statuses(simulator: Simulator) -> dict[str, str]:
@@ -354,7 +340,7 @@ def test_not_durable(simulator: Simulator) -> None:
     assert start(durable=False).execute(context()) != first
 
 
-@pytest.mark.parametrize("botocore_config", [None, {"retries": {"total_max_attempts": 1}}])
+@pytest.mark.parametrize("botocore_config", [None, ONCE])
 @pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
 def test_lost_reply(
     simulator: Simulator, arguments: dict[str, Any], botocore_config: dict[str, Any] | None
@@ -418,10 +404,6 @@ def test_kill_before_the_start(simulator: Simulator) -> None:
     assert not simulator.calls(START)
 
 
-class Terminated(BaseException):
-    """What Airflow 2's signal handler raises."""
-
-
 @pytest.mark.parametrize("handler_raises", [False, True], ids=["as in Airflow 3", "as in Airflow 2"])
 def test_kill_in_the_middle_of_the_start(simulator: Simulator, held: Event, handler_raises: bool) -> None:
     """A task killed by a signal while its request is under way stops the job that the request makes."""
@@ -430,11 +412,11 @@ def test_kill_in_the_middle_of_the_start(simulator: Simulator, held: Event, hand
     def on_term() -> None:
         task.on_kill()
         if handler_raises:
-            raise Terminated
+            raise Interrupted
 
     with (
         interrupted(simulator, START, on_term),
-        pytest.raises(Terminated if handler_raises else NeptuneMLKilledError),
+        pytest.raises(Interrupted if handler_raises else NeptuneMLKilledError),
     ):
         task.execute(context())
 

@@ -24,7 +24,7 @@ from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, PATIENCE_SECONDS, connect
 from tests.contexts import TaskInstance, TaskStateStore, context
-from tests.operators.test_left_behind import Interrupted
+from tests.interruptions import Interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")

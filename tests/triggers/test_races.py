@@ -18,7 +18,7 @@ from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from tests.conftest import PATIENCE_SECONDS
+from tests.conftest import ONCE, PATIENCE_SECONDS
 from tests.operators.test_neptune_ml import CANCEL, GET
 from tests.operators.test_races import during
 from tests.triggers.test_neptune_ml import trigger
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 
 KEY = {"dag_id": "nightly", "task_id": "train", "run_id": "manual__1", "map_index": -1}
 TRIGGER_ID = 1
+HOOK = {"config": ONCE}
 LeftAs = Callable[..., None]
 
 
@@ -69,11 +70,6 @@ def left_as(monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAs]:
         session.query(DagRun).filter_by(**run).delete()
 
 
-def once() -> dict[str, Any]:
-    """Return the hook's arguments without boto3's retries; anew, as botocore writes into them."""
-    return {"config": {"retries": {"total_max_attempts": 1}}}
-
-
 def late(**arguments: Any) -> NeptuneMLJobTrigger:
     """Return a trigger whose time is over and that is to stop its job then."""
     return at_work(**{"deadline": time.time() - 1, "cancel_on_timeout": True, **arguments})
@@ -81,7 +77,7 @@ def late(**arguments: Any) -> NeptuneMLJobTrigger:
 
 def at_work(**arguments: Any) -> NeptuneMLJobTrigger:
     """Return a trigger as the triggerer has it when it runs."""
-    task: Any = trigger(**{"cancel_on_kill": True, "hook_parameters": once(), **arguments})
+    task: Any = trigger(**{"cancel_on_kill": True, "hook_parameters": HOOK, **arguments})
     of_no_matter = dict.fromkeys(("id", "context_carrier", "trigger_timeout"))
     task.task_instance = SimpleNamespace(**KEY, try_number=1, **of_no_matter)
     task.trigger_id = TRIGGER_ID
@@ -138,7 +134,7 @@ def test_kill_while_a_late_triggers_request_is_under_way(simulator: Simulator, l
         asked.set()
         assert killed_by_now.wait(PATIENCE_SECONDS)
 
-    during(shared_hook(once()).conn, CANCEL, hold)
+    during(shared_hook(HOOK).conn, CANCEL, hold)
 
     asyncio.run(killed(late(), asked.is_set, killed_by_now.set))
 
@@ -169,7 +165,7 @@ def test_kill_of_a_job_that_is_not_found_yet(simulator: Simulator, left_as: Left
     left_as("failed", job_id="mine")
     task = at_work(started_at=time.time(), not_found_grace=3600)
     during(
-        shared_hook(once()).urgent_conn,
+        shared_hook(HOOK).urgent_conn,
         GET,
         lambda: simulator.seed("modeltraining", "mine", status="InProgress"),
         call=2,
