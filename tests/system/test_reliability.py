@@ -126,6 +126,28 @@ def completed_while_dead(ground: Ground, run: DagRun) -> None:
         _assert_result(ground, run, {job: "Completed", second: "Completed"})
 
 
+@row
+def worker_shut_down(ground: Ground, run: DagRun) -> None:
+    """A worker is shut down (SIGTERM) while it waits: the retry takes the job over."""
+    job = ground.polled_job(run)
+
+    ground.shut_worker_down(run)
+
+    ground.wait_for_try(run, 2)
+    _retry_ends_with(ground, run, job)
+
+
+@row
+def worker_shut_down_at_last(ground: Ground, run: DagRun) -> None:
+    """A worker is shut down (SIGTERM) at the last try: its job is cancelled."""
+    job = ground.polled_job(run)
+
+    ground.shut_worker_down(run)
+
+    _assert_cancelled(ground, run, job)
+    assert ground.state_at_end(run) == "failed"
+
+
 def _retry_ends_with(ground: Ground, run: DagRun, job: str) -> None:
     ground.finish(job)
     assert ground.state_at_end(run) == "success"

@@ -34,6 +34,7 @@ WHILE_DEFERRED = (
 )
 WHILE_ON_WORKER = (
     "worker_killed_in_wait",
+    "worker_shut_down",
     "completed_while_dead",
     "running_marked_failed",
     "running_marked_success",
@@ -83,6 +84,9 @@ for row in WHILE_EITHER:
     with dag_of_row(row):
         train(task_id="job", deferrable=True)
         train(task_id="sync")
+
+with dag_of_row("worker_shut_down_at_last"):
+    train(task_id="job", retries=0)
 
 with dag_of_row("worker_killed_before_start"):
     train(task_id="job", deferrable=True, pre_execute=stand_still_at("before-send"))
