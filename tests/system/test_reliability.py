@@ -138,7 +138,7 @@ def worker_shut_down(ground: Ground, run: DagRun) -> None:
 
 
 @row
-def worker_shut_down_at_last(ground: Ground, run: DagRun) -> None:
+def last_try_shut_down(ground: Ground, run: DagRun) -> None:
     """A worker is shut down (SIGTERM) at the last try: its job is cancelled."""
     job = ground.polled_job(run)
 

@@ -85,7 +85,7 @@ for row in WHILE_EITHER:
         train(task_id="job", deferrable=True)
         train(task_id="sync")
 
-with dag_of_row("worker_shut_down_at_last"):
+with dag_of_row("last_try_shut_down"):
     train(task_id="job", retries=0)
 
 with dag_of_row("worker_killed_before_start"):
