@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 
 # From Airflow 3.3 on.
 AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
@@ -30,7 +31,7 @@ def ended_by_user(task_instance: Any, trigger_id: int | None, id_key: str, resou
     :param id_key: the key of the XCom with the id of what the task has started.
     :param resource_id: the id of what the trigger waits for.
     """
-    from airflow.providers.common.compat.sdk import XCom
+    from airflow_provider_neptune_ml.compat import XCom
 
     state = _state(task_instance) if AIRFLOW_V_3_0_PLUS else _state_in_database(task_instance, trigger_id)
     # The XComs tell whose doing it is: of a task that was cleared, the next try is about another job, and

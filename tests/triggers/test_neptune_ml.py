@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.operators.neptune_ml import (
@@ -21,6 +20,7 @@ from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KI
 from tests.conftest import connect
 from tests.contexts import context
 from tests.modes import Clock, first_event, rebuild
+from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection")
 
