@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 
 # States of a task that goes on: a user's mark or clear leads to others ("restarting" where it was running).
 _CONTINUES = frozenset({"running", "deferred", "up_for_retry", "scheduled", "queued"})

@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib import import_module
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 
 # A task instance that has no map index.
 KEY: dict[str, Any] = {"dag_id": "nightly", "task_id": "train", "run_id": "manual__1", "map_index": -1}

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from airflow.providers.common.compat.sdk import XCom
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, XCom
 from tests.contexts import KEY
 
 LeftAs = Callable[..., None]

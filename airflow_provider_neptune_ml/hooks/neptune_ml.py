@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from boto3.session import Session
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
 
+from airflow_provider_neptune_ml.compat import AirflowNotFoundException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
@@ -49,8 +49,9 @@ from airflow_provider_neptune_ml.polling import (
 from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
     from botocore.client import BaseClient
+
+    from airflow_provider_neptune_ml.compat import Connection
 
 T = TypeVar("T")
 

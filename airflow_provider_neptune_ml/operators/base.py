@@ -12,16 +12,15 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.compat import (
+    AIRFLOW_V_3_0_PLUS,
     AirflowException,
     AirflowFailException,
     AirflowTaskTimeout,
     conf,
     get_current_context,
 )
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
-
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -54,8 +53,7 @@ from airflow_provider_neptune_ml.validation import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
 T = TypeVar("T")

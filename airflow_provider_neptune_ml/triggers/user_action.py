@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import BaseTrigger
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLNotFoundError
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
 from airflow_provider_neptune_ml.task_state import row_of, state_of
@@ -98,7 +98,7 @@ def is_to_be_cancelled(
 
 
 def _pull(task_instance: Any, key: str) -> Any:
-    from airflow.providers.common.compat.sdk import XCom
+    from airflow_provider_neptune_ml.compat import XCom
 
     return XCom.get_one(
         key=key,

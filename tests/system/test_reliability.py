@@ -9,15 +9,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
 
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.system.local_airflow import AIRFLOW, LocalAirflow
 from tests.system.reliability import PATIENCE_SECONDS, Ground
 from tests.system.rest_api import DagRun, until
 
+# From the same Airflow on.
+HAS_TASK_STATE_STORE = CAN_RUN_WITHOUT_WORKER
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
-HAS_TASK_STATE_STORE = get_base_airflow_version_tuple() >= (3, 3)
 # How long Airflow takes to miss a lost worker, instead of 5 minutes. An API server that starts again must not
 # take as long: the tasks whose heartbeats it misses would count as lost.
 MISSED_SECONDS = 30

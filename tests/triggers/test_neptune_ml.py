@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.operators.neptune_ml import (
@@ -21,6 +20,7 @@ from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.conftest import connect
 from tests.contexts import KEY, context
 from tests.modes import Clock, first_event, rebuild
+from tests.sdk import TaskDeferred
 from tests.task_states import LeftAs
 
 pytestmark = pytest.mark.usefixtures("connection")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from airflow.jobs import triggerer_job_runner
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers

@@ -9,17 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG
-
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartDataProcessingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
 
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk import DAG
+else:
+    from airflow.models.dag import DAG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_neptune_ml.compat import Context
 
 FOREVER_SECONDS = 3600.0
 WHILE_DEFERRED = (
