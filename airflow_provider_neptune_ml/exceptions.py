@@ -32,7 +32,7 @@ class NeptuneMLError(AirflowException):
     """
 
     # Whether the request may have been carried out all the same.
-    doubtful = False
+    ambiguous = False
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
@@ -55,7 +55,7 @@ class NeptuneMLServiceError(NeptuneMLError):
     :param detail: the service's ``detailedMessage``, or what else it said.
     :param http_status: the HTTP status code.
     :param request_id: the id that AWS support asks for; empty where the reply had none.
-    :param doubtful: whether the request may have been carried out all the same.
+    :param ambiguous: whether the request may have been carried out all the same.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class NeptuneMLServiceError(NeptuneMLError):
         detail: str,
         http_status: int,
         request_id: str,
-        doubtful: bool = False,
+        ambiguous: bool = False,
         transient: bool = False,
     ) -> None:
         super().__init__(message, transient=transient)
@@ -74,7 +74,7 @@ class NeptuneMLServiceError(NeptuneMLError):
         self.detail = detail
         self.http_status = http_status
         self.request_id = request_id
-        self.doubtful = doubtful
+        self.ambiguous = ambiguous
 
 
 class NeptuneMLNotFoundError(NeptuneMLServiceError):
@@ -87,7 +87,7 @@ class NeptuneMLUnreachableError(NeptuneMLError):
     trouble (such as throttling) for too long.
     """
 
-    doubtful = True
+    ambiguous = True
 
 
 class NeptuneMLTimeoutError(NeptuneMLError):

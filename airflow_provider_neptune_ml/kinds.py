@@ -146,7 +146,7 @@ class ResourceKind:
         """Tell whether a resource may still come to a good end: it has not ended and is not being stopped."""
         return self.phase_of(description.get("status")) is Phase.RUNNING and not self.is_stopping(description)
 
-    def is_being_made(self, description: Mapping[str, Any]) -> bool:
+    def is_creating(self, description: Mapping[str, Any]) -> bool:
         """Tell whether a resource is under way for the first time: an endpoint may be changed later."""
         if self.statuses.updating:
             return _is(description, self.statuses.running)

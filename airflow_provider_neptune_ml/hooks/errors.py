@@ -110,7 +110,7 @@ def translate_setup(error: Exception, *, aws_conn_id: str | None, what: str = "T
 def not_sent(message: str, *, transient: bool) -> NeptuneMLUnreachableError:
     """Return the error for a request that was certainly not carried out."""
     error = NeptuneMLUnreachableError(message, transient=transient)
-    error.doubtful = False
+    error.ambiguous = False
     return error
 
 
@@ -147,7 +147,7 @@ def _refused(
         detail=detail,
         http_status=http_status,
         request_id=request_id,
-        doubtful=(http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES,
+        ambiguous=(http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES,
         transient=transient,
     )
 

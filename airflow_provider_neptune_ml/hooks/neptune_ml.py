@@ -275,7 +275,7 @@ class NeptuneMLHook(AwsBaseHook):
         Start a job, or create or update an endpoint.
 
         The request is sent once, whatever the configuration says of retries. Where there is no usable answer,
-        as when the connection breaks, the error has ``doubtful`` true: the job may have been started, and
+        as when the connection breaks, the error has ``ambiguous`` true: the job may have been started, and
         whether it was, :meth:`describe` tells.
 
         :param kind: The kind of resource.

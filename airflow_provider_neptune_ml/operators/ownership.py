@@ -1,15 +1,13 @@
-"""Whose job is it: the ids that name their task instance, and what proves that a job is still unused."""
+"""Whose job is it: ids that name their task instance, and the marker of a job that no try has consumed."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLServiceError
 from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH
 
 if TYPE_CHECKING:
@@ -35,9 +33,9 @@ def first_try(ti: Any, retries: int | None) -> int:
     return max(1, (ti.max_tries or 0) - (retries or 0) + 1)
 
 
-class Unused:
+class UnconsumedMarker:
     """
-    The note that no try has used a job yet, in Airflow's task state store.
+    The id of the job that was started last, as long as no try has succeeded with it: in the task state store.
 
     The store outlives tries, unlike XComs. Airflow before 3.3 has none: there nothing is proven.
     """
@@ -47,35 +45,20 @@ class Unused:
     def __init__(self, context: Context) -> None:
         self._store: Any = context.get("task_state_store")
 
-    def remember(self, resource_id: str) -> None:
-        """Note it before the start is sent, or a job could complete without a note."""
+    def write(self, resource_id: str) -> None:
+        """Set it before the start is sent, or a job could complete without it."""
         if self._store is not None:
             self._store.set(self._KEY, resource_id)
 
-    def forget(self) -> None:
-        """Take the note back once a try is about to succeed with the job."""
+    def delete(self) -> None:
+        """Delete it once a try is about to succeed with the job."""
         if self._store is not None:
             self._store.delete(self._KEY)
 
-    def may_be(self, resource_id: str) -> bool:
-        """Tell whether an earlier try may have started what has an id of the user's own."""
-        return self._store is None or self.noted() == resource_id
-
-    def noted(self) -> str | None:
-        """Return the id of the job that was started last, if no try has used it."""
+    def read(self) -> str | None:
+        """Return the id; None where a try has used the job, or there is no store."""
         return None if self._store is None else self._store.get(self._KEY)
 
-
-@dataclass(frozen=True)
-class Taken:
-    """
-    The job that has an id which a start wanted.
-
-    :param description: what the service says of it.
-    :param refusal: what it said of the start.
-    :param certainly_ours: whether an earlier sending of the same request may have made it.
-    """
-
-    description: Mapping[str, Any]
-    refusal: NeptuneMLServiceError
-    certainly_ours: bool
+    def may_be(self, resource_id: str) -> bool:
+        """Tell whether an earlier try may have started what has an id of the user's own."""
+        return self._store is None or self.read() == resource_id

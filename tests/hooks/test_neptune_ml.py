@@ -95,7 +95,7 @@ def test_takes_kind_by_name(hook: NeptuneMLHook) -> None:
 
 @pytest.mark.parametrize("config", [None, {"retries": {"total_max_attempts": 5}}])
 @pytest.mark.parametrize(
-    ("fault", "doubtful"),
+    ("fault", "ambiguous"),
     [
         (Fault("internal_failure", when="after"), True),
         (Fault("reset", when="after"), True),
@@ -110,7 +110,7 @@ def test_start_is_sent_once(
     simulator: Simulator,
     config: dict[str, Any] | None,
     fault: Fault,
-    doubtful: bool,
+    ambiguous: bool,
 ) -> None:
     """Botocore never sends a start again, and the error tells whether the job may have been started."""
     hook = NeptuneMLHook(config=config)
@@ -120,7 +120,7 @@ def test_start_is_sent_once(
         hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
 
     assert caught.value.transient
-    assert caught.value.doubtful is doubtful
+    assert caught.value.ambiguous is ambiguous
     assert len(simulator.calls("StartMLModelTrainingJob")) == (fault.kind != "refused")
 
 
@@ -832,7 +832,7 @@ def test_look_up_that_fails(
         hook.list_ids("endpoints")
 
     assert caught.value.transient
-    assert not caught.value.doubtful
+    assert not caught.value.ambiguous
     assert "pa55w0rd" not in "".join(traceback.format_exception(caught.value))
     assert hook.list_ids("endpoints") == []
 
@@ -889,7 +889,7 @@ def test_helper_that_gives_expired_credentials(
         hook.list_ids("endpoints")
 
     assert caught.value.transient
-    assert not caught.value.doubtful
+    assert not caught.value.ambiguous
     expiry.write_text(credentials % "2099-01-01T00:00:00Z")
     assert hook.list_ids("endpoints") == []
 

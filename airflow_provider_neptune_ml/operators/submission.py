@@ -1,0 +1,286 @@
+"""How a start operator gets its resource: it adopts that of an earlier try, or starts one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_neptune_ml.compat import AirflowFailException
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLKilledError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+)
+from airflow_provider_neptune_ml.kinds import Phase
+from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker, first_try, ids_of
+from airflow_provider_neptune_ml.validation import is_set
+
+if TYPE_CHECKING:
+    from airflow_provider_neptune_ml.compat import Context
+    from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
+
+Description = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """
+    The resource that a start operator got.
+
+    :param resource_id: its id.
+    :param description: the reply of the start, or the description of what was adopted.
+    """
+
+    resource_id: str
+    description: Description
+
+
+@dataclass(frozen=True)
+class IdConflict:
+    """
+    The resource that has the id which a start asked for.
+
+    :param description: what the service says of it.
+    :param refusal: what it said of the start.
+    :param is_ours: whether an earlier sending of the same request may have created it.
+    """
+
+    description: Description
+    refusal: NeptuneMLServiceError
+    is_ours: bool
+
+
+class Submission:
+    """
+    The submission of one try.
+
+    It reads the operator's arguments, and changes none of them. What a kill would have to cancel is aimed at
+    before it may exist, and its id is in XCom, for a teardown, before the request is sent.
+
+    :param task: the operator, whose templates are rendered.
+    :param context: that of the try.
+    """
+
+    def __init__(self, task: NeptuneMLStartOperator, context: Context) -> None:
+        self._task = task
+        self._context = context
+        self._ti = context["ti"]
+        self._kill = task.kill
+        self._marker = UnconsumedMarker(context)
+        self._unconsumed_id = self._marker.read()
+
+    def claim_earlier(self) -> None:
+        """
+        Have a kill cancel, and a teardown find, what the try before has most likely started.
+
+        XComs are cleared for each try, and this one may come to nothing.
+        """
+        # What is updated may have served before.
+        is_ours = not is_set(self._task.update)
+        self._claim(self._unconsumed_id or self._expected_id(), is_ours=is_ours)
+
+    def submit(self) -> Submitted:
+        """
+        Adopt the resource of an earlier try, or start one.
+
+        :raises NeptuneMLError: the service refused, did not answer, or the task was killed.
+        :raises AirflowFailException: the user's own id is taken.
+        """
+        if self._task.resource_id:
+            return self._submit_own_id(self._task.resource_id)
+        return self._adopt_earlier() or self._submit_generated_id()
+
+    # An id that the operator generates
+
+    def _adopt_earlier(self) -> Submitted | None:
+        """Adopt the resource of an earlier try since the task was cleared."""
+        if not self._task.durable:
+            return None
+        kind = self._task.kind
+        for attempt in range(self._ti.try_number - 1, first_try(self._ti, self._task.retries) - 1, -1):
+            latest = None
+            for candidate in ids_of(self._ti, attempt):
+                # A kill during the look-up cancels the candidate, unless the one before is still at work.
+                if latest is None or kind.is_over(latest[1]) or kind.is_stopping(latest[1]):
+                    self._claim(candidate)
+                if (description := self._look_up(candidate)) is None:
+                    break
+                latest = candidate, description
+                self._claim(candidate)
+            if latest:
+                return self._adopt(*latest, is_named_by_us=True, may_serve=True)
+        return None
+
+    def _submit_generated_id(self) -> Submitted:
+        """Send the start request under the first id of this try that is free."""
+        for candidate in ids_of(self._ti, self._ti.try_number):
+            self._kill.aim(candidate)
+            existing = self._look_up(candidate)
+            if existing is None:
+                sent = self._send(candidate)
+                # Nobody but this task takes such an id.
+                return sent if isinstance(sent, Submitted) else Submitted(candidate, sent.description)
+            if self._task.durable and (adopted := self._adopt(candidate, existing, is_named_by_us=True)):
+                return adopted
+        raise AssertionError("the ids of a try never end")
+
+    # An id of the user's own, which does not tell who started what has it
+
+    def _submit_own_id(self, resource_id: str) -> Submitted:
+        may_be_ours = self._expected_id() == resource_id
+        existing = self._look_up(resource_id)
+        if existing is not None and is_set(self._task.update):
+            return self._update(resource_id, existing, may_be_ours=may_be_ours)
+        if existing is None:
+            sent = self._send(resource_id)
+            if isinstance(sent, Submitted):
+                return sent
+            existing = sent.description
+            if sent.is_ours:
+                return Submitted(resource_id, existing)
+        elif may_be_ours and (adopted := self._adopt(resource_id, existing)):
+            return adopted
+        self._kill.raise_if_received()
+        self._claim("")
+        raise self._is_taken(resource_id, existing)
+
+    def _is_taken(self, resource_id: str, existing: Description) -> AirflowFailException:
+        """Return the error for an id of the user's own that is taken; a retry would adopt what has it."""
+        kind = self._task.kind
+        update = ", or say update=True to change it" if "update" in self._task.request_parameters else ""
+        return AirflowFailException(
+            f"{kind.title.capitalize()} {resource_id!r} exists already"
+            f" ({existing.get('status')}). Leave {kind.id_argument} out, and each try gets one that its"
+            f" retries find; or give one that no {kind.noun} has had{update}."
+        )
+
+    def _update(self, resource_id: str, existing: Description, *, may_be_ours: bool) -> Submitted:
+        """Change what exists, or wait for the change that an earlier try has sent."""
+        kind = self._task.kind
+        if may_be_ours and kind.is_under_way(existing):
+            # One that is being created by this task is its own to cancel; one that served before is not.
+            self._kill.aim(resource_id if kind.is_creating(existing) else None)
+            return Submitted(resource_id, existing)
+        sent = self._send(resource_id, is_update=True)
+        if isinstance(sent, Submitted):
+            return sent
+        if sent.is_ours and kind.is_under_way(sent.description):
+            return Submitted(resource_id, sent.description)
+        raise sent.refusal
+
+    # Both
+
+    def _send(self, candidate: str, *, is_update: bool = False) -> Submitted | IdConflict:
+        """Send the start request, again if need be."""
+        task = self._task
+        request = {name: getattr(task, name) for name in task.request_parameters}
+        if is_set(task.update):
+            request["update"] = is_update
+        is_ambiguous = False
+
+        def start() -> Mapping[str, Any]:
+            nonlocal is_ambiguous
+            self._kill.raise_if_received()
+            try:
+                return task.hook.start(
+                    task.kind, id=candidate, additional_parameters=task.additional_parameters, **request
+                )
+            except NeptuneMLError as error:
+                is_ambiguous = is_ambiguous or (error.transient and error.ambiguous)
+                raise
+
+        self._marker.write(candidate)
+        # What is updated may have served before: it is not this task's to cancel.
+        self._claim(candidate, is_ours=not is_update, may_appear=True)
+        try:
+            try:
+                reply = task.retry(start, f"Starting {task.kind.title} {candidate!r}")
+            except NeptuneMLServiceError as refusal:
+                if not is_ambiguous:
+                    self._kill.appeared()
+                task.cancel_if_killed()
+                return IdConflict(self._resolve_conflict(refusal, candidate), refusal, is_ours=is_ambiguous)
+        except NeptuneMLKilledError:
+            raise
+        except NeptuneMLError as error:
+            if is_ambiguous:
+                outcome = task.release_or_cancel(self._context, candidate, may_appear=True)
+                error.add(f"It may have been started. {outcome}")
+            elif candidate != self._unconsumed_id:
+                self._marker.delete()
+            raise
+        task.cancel_if_killed()
+        task.log.info("Started %s %r", task.kind.title, candidate)
+        return Submitted(candidate, reply)
+
+    def _resolve_conflict(self, refusal: NeptuneMLServiceError, candidate: str) -> Description:
+        """Return the description of what has the id, if that is why the start was refused; else raise."""
+        if refusal.http_status == 403:
+            raise refusal
+        try:
+            description = self._look_up(candidate)
+        except NeptuneMLError as error:
+            raise NeptuneMLError(
+                f"{refusal} Whether the id is taken could not be found out: {error}"
+            ) from refusal
+        if description is None:
+            # "Invalid ID provided." is about another id then.
+            arguments = {name: getattr(self._task, name) for name in self._task.request_parameters}
+            ids = [f"{name}={value!r}" for name, value in arguments.items() if name.endswith("_id") and value]
+            if ids:
+                refusal.add(f"It was given {', '.join(ids)}.")
+            raise refusal
+        return description
+
+    def _look_up(self, candidate: str) -> Description | None:
+        """Return the description of a resource, None if there is none."""
+        task = self._task
+        try:
+            return task.retry(
+                lambda: task.hook.describe(task.kind, candidate),
+                f"Looking for {task.kind.title} {candidate!r}",
+            )
+        except NeptuneMLNotFoundError:
+            return None
+
+    def _adopt(
+        self,
+        candidate: str,
+        description: Description,
+        *,
+        is_named_by_us: bool = False,
+        may_serve: bool = False,
+    ) -> Submitted | None:
+        """
+        Adopt what an earlier try has started, if it is still of use.
+
+        :param is_named_by_us: whether nobody else can have changed it since: whatever it is doing, it is what
+            this task was to start.
+        :param may_serve: whether an endpoint that is in service is what this task was to create.
+        """
+        kind, status = self._task.kind, description.get("status")
+        is_unconsumed = candidate == self._unconsumed_id or (may_serve and not kind.is_over(description))
+        succeeded = kind.phase_of(status) is Phase.SUCCEEDED
+        is_at_work = (kind.is_under_way if is_named_by_us else kind.is_creating)(description)
+        if not (is_at_work or (succeeded and is_unconsumed)):
+            self._kill.aim(None)
+            return None
+        self._kill.aim(candidate)
+        self._task.log.info("Adopting %s %r of an earlier try (%s)", kind.title, candidate, status)
+        return Submitted(candidate, description)
+
+    def _expected_id(self) -> str:
+        """Return the id that the try before most likely used; empty where there was none."""
+        task, ti = self._task, self._ti
+        if not task.durable or ti.try_number <= first_try(ti, task.retries):
+            return ""
+        if task.resource_id:
+            return task.resource_id if self._marker.may_be(task.resource_id) else ""
+        return next(ids_of(ti, ti.try_number - 1))
+
+    def _claim(self, resource_id: str, *, is_ours: bool = True, may_appear: bool = False) -> None:
+        """Have a kill cancel what may be this task's, and a teardown find it, however this try ends."""
+        self._kill.aim(resource_id if is_ours else None, may_appear=may_appear)
+        self._task.push(self._context, self._task.kind.id_argument, resource_id)
