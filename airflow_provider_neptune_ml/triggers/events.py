@@ -245,12 +245,13 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def _describe(self, job_id: str) -> Description:
         return await with_hook(self._hook_parameters, lambda hook: hook.describe(self.kind, job_id))
 
-    def _watch(self, job_id: str) -> Watch:
+    def _watch(self, job_id: str, *, taken_over: bool = False) -> Watch:
         return Watch(
             self._row,
             job_id,
             Goal.completed(self._row, self.target_statuses),
             started_at=time.time(),
+            taken_over=taken_over,
             log=self.log,
         )
 
@@ -346,7 +347,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             return None
         if memory is None:
             return None
-        self._going = {job_id: self._watch(job_id) for job_id in memory["going"]}
+        self._going = {job_id: self._watch(job_id, taken_over=True) for job_id in memory["going"]}
         self.log.info("%s goes on, with %d running", self._name, len(self._going))
         return set(memory["ended"])
 
