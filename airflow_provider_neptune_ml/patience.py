@@ -39,22 +39,27 @@ class Patience:
     :param subject: what is in trouble, in words.
     :param limit: seconds after which the trouble is raised.
     :param log: where the streak is told, once.
+    :param untold: seconds for which nothing is told yet; a shorter streak is not told at all (default: 0).
     """
 
     subject: str
     limit: float
     log: Log = field(repr=False)
+    untold: float = 0.0
     since: float | None = None
     count: int = 0
+    _is_told: bool = field(default=False, init=False)
 
     def bear(self, error: NeptuneMLError, now: float) -> None:
         """
-        Take trouble, with a word for the first of a streak.
+        Take trouble, with one word per streak.
 
         :raises NeptuneMLUnreachableError: nothing else came back for too long.
         """
         if self.since is None:
             self.since = now
+        if not self._is_told and now - self.since >= self.untold:
+            self._is_told = True
             self.log.warning("%s: %s Waiting for it to pass.", self.subject, error)
         self.count += 1
         if now - self.since >= self.limit:
@@ -65,7 +70,7 @@ class Patience:
 
     def end(self, now: float) -> None:
         """Tell that the streak is over."""
-        if self.since is not None:
+        if self.since is not None and self._is_told:
             self.log.info("%s answers again after %s", self.subject, format_duration(now - self.since))
 
     def pause(self, longest: float = LONGEST_PAUSE_SECONDS) -> float:

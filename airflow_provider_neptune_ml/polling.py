@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -36,6 +38,10 @@ DEFAULT_TIMEOUT_SECONDS = 7 * 24 * 3600.0
 # Whether a Get can miss a job that was started just now is not documented; an operator forgives it that long.
 NOT_FOUND_GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 600.0
+# A wait that a triggerer finds and that is older than this, another triggerer has left.
+TAKEN_OVER_AFTER_SECONDS = 60.0
+# A triggerer takes hundreds of waits over at once: all of them in trouble say so within this time.
+_TROUBLE_SPREAD_SECONDS = 60.0
 # Airflow's own time-out of a deferred task says nothing and stops nothing: ours comes first by this much.
 AIRFLOW_TIMEOUT_MARGIN_SECONDS = 5.0
 # A job may have ended just in time, and the last look at it may stand in a queue; shorter than the margin.
@@ -115,6 +121,9 @@ class Watch:
     :param poll_interval: seconds between two polls (default: 60).
     :param unreachable_timeout: seconds of nothing but trouble after which the wait fails (default: 600).
     :param not_found_grace: seconds from the start for which "not found" is forgiven (default: 0).
+    :param taken_over: whether another process has waited before and said where the resource was: until
+        something changes, this one says so at a random moment within a heartbeat, not at its first poll
+        (default: False).
     :param log: where the progress goes.
     """
 
@@ -126,10 +135,12 @@ class Watch:
     poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS
     unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
     not_found_grace: float = 0.0
+    taken_over: bool = False
     log: Log = field(default_factory=lambda: logging.getLogger(__name__), repr=False)
 
     _streak: Patience | None = field(default=None, init=False)
     _progress: str = field(default="", init=False)
+    _said: str = field(default="", init=False)
     _said_at: float = field(default=0.0, init=False)
     _unknown: frozenset[str] = field(default=frozenset(), init=False)
 
@@ -256,8 +267,15 @@ class Watch:
         forgiven = self.not_found_grace > max(0.0, now - self.started_at)
         if not (error.transient or (forgiven and isinstance(error, NeptuneMLNotFoundError))):
             raise error
-        self._streak = self._streak or Patience(self._named(), self.unreachable_timeout, self.log)
+        if self._streak is None:
+            put_off = random.uniform(0, _TROUBLE_SPREAD_SECONDS) if self._is_quiet else 0.0  # noqa: S311
+            self._streak = Patience(self._named(), self.unreachable_timeout, self.log, put_off)
         self._streak.bear(error, now)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether this is a wait that was taken over, and the first good answer is still to come."""
+        return self.taken_over and not self._progress
 
     def _report(self, description: Description, status: str, now: float) -> None:
         """Say what changed, and every ten minutes that nothing did."""
@@ -265,15 +283,20 @@ class Watch:
             self._unknown |= {status}
             self.log.warning("%s has the unknown status %r: taken for still going", self._named(), status)
         progress = describe_progress(self.kind, description)
-        if progress == self._progress and now - self._said_at < HEARTBEAT_SECONDS:
+        if self._is_quiet and self.kind.phase_of(status) is Phase.RUNNING:
+            self._said_at = now - random.uniform(0, HEARTBEAT_SECONDS)  # noqa: S311
+        elif progress != self._progress:
+            self._said_at = -math.inf
+        self._progress = progress
+        if now - self._said_at < HEARTBEAT_SECONDS:
             return
         elapsed = format_duration(now - self.started_at)
-        if progress == self._progress:
+        if progress == self._said:
             self.log.info("%s is still %s (%s)", self._named(), progress, elapsed)
         else:
             log = f" Log: {url}" if (url := _log_url(self.kind, description)) else ""
             self.log.info("%s is %s (%s)%s", self._named(), progress, elapsed, log)
-        self._progress, self._said_at = progress, now
+        self._said, self._said_at = progress, now
 
     def _named(self) -> str:
         return self.name[0].upper() + self.name[1:]

@@ -183,6 +183,39 @@ def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> N
     ]
 
 
+def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
+    """Where a taken-over wait is, is said once within a heartbeat, or at once when it changes or ends."""
+    processing = reply("InProgress", processingJob={"status": "InProgress"})
+    tuning = reply("InProgress", processingJob={"status": "Completed"}, hpoJob={"status": "InProgress"})
+
+    driver(watch(poll_interval=60, taken_over=True), Service(*[processing] * 15, tuning, reply("Completed")))
+    driver(watch(taken_over=True), Service(reply("Completed")))
+
+    said = [line.partition(" (")[0].removeprefix("Model training job 'mine' is ") for line in lines]
+    assert said[0] == "InProgress, stage 'processing' InProgress"
+    # 15 polls take a heartbeat and a half.
+    assert [line for line in said[1:] if line != "still InProgress, stage 'processing' InProgress"] == [
+        "InProgress, stage 'hyperparameter tuning' InProgress",
+        "Completed",
+        "Completed",
+    ]
+
+
+def test_trouble_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
+    """Of trouble before the first answer of a taken-over wait, a minute is not told; later trouble is."""
+    for _ in range(10):
+        driver(watch(taken_over=True), Service(refusal(), reply("Completed")))
+    assert lines.count("Waiting for it to pass") < 10
+
+    driver(watch(taken_over=True), Service(*[refusal()] * 10, reply("InProgress"), reply("Completed")))
+    told = lines.count("Waiting for it to pass")
+    driver(watch(taken_over=True), Service(reply("InProgress"), refusal(), reply("Completed")))
+
+    assert told >= 1
+    assert lines.count("Waiting for it to pass") == told + 1
+    assert lines.count("answers again after") == told + 1
+
+
 def test_deadline_is_met_to_the_second(driver: Any, clock: Clock) -> None:
     """The last pause is cut, so that the wait ends when it should, whatever the poll interval."""
     with pytest.raises(NeptuneMLTimeoutError, match="'mine' is still InProgress after 1 min 40 s: its time"):

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -30,6 +31,7 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.triggers.delivery import find_runner, stored
 from airflow_provider_neptune_ml.triggers.threads import with_hook
 from airflow_provider_neptune_ml.validation import validate, validate_seconds
 
@@ -37,9 +39,15 @@ from airflow_provider_neptune_ml.validation import validate, validate_seconds
 _MOST_LISTED = 1024
 # More than can be listed; with the longest ids, still below the 64 KB that Airflow means a value to have.
 _MOST_REMEMBERED = 1200
-# The triggerer hands events on once a second. What is remembered only later may fire twice if the triggerer
-# dies in between; what is remembered earlier might never fire: a gate that stays shut is worse.
-_HANDED_ON_SECONDS = 5.0
+# The triggerer sends events on once a second. What is remembered only later may fire twice if the triggerer
+# dies in between; what is remembered before Airflow has stored it might never fire: a gate that stays shut is
+# worse.
+_CHECK_SECONDS = 0.02
+# Where it can't be seen whether an event is stored, it is taken to be after this time. Of a watch that is
+# removed within this time, as for a Dag that is paused, Airflow may have dropped the event.
+_STORED_SECONDS = 5.0
+# A triggerer that shuts down handles what it gets as long as its runner lives, but no answer arrives.
+_LAST_WRITE_SECONDS = 1.0
 
 
 class NeptuneMLJobEventTrigger(BaseEventTrigger):
@@ -115,7 +123,13 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._ended: set[str] | None = None
         self._ended_before: dict[str, bool] = {}
         self._going: dict[str, Watch] = {}
-        self._stored: Any = None
+        self._listed: list[str] = []
+        # What fired and is not known to be stored by Airflow, and when it was known of what fired last.
+        self._fired: dict[str, TriggerEvent] = {}
+        self._stored_at: dict[str, float] = {}
+        self._delivery: asyncio.Task[None] | None = None
+        self._memory: Any = None
+        self._is_writing = False
         self._streak: Patience | None = None
         self._refused_at = -math.inf
         self._has_warned = False
@@ -151,14 +165,26 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 self._end_trouble()
             await asyncio.sleep(self._streak.pause() if self._streak else jittered(self.poll_interval))
 
+    async def cleanup(self) -> None:
+        """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
+        if self._delivery:
+            self._delivery.cancel()
+        if (runner := find_runner()) is None:
+            return
+        task = asyncio.ensure_future(self._finish_write() if runner.stop else self._forget_removed())
+        while not task.done():
+            # Airflow cancels a trigger again each second until it has ended.
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(task)
+
     async def _look(self) -> AsyncIterator[TriggerEvent]:
         """Look once at every job that has not ended, as far as is known."""
         if self._ended is None:
             memory = await self._recall()
             self._ended = await self._begin() if memory is None else memory
-        has_fired, trouble = False, None
-        listed = await self._list()
-        for job_id in dict.fromkeys((*self._going, *listed)):
+        trouble = None
+        self._listed = await self._list()
+        for job_id in dict.fromkeys((*self._going, *self._listed)):
             if job_id in self._ended:
                 continue
             watch = self._going.setdefault(job_id, self._watch(job_id))
@@ -175,12 +201,14 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 trouble = error
             else:
                 if description is not None:
+                    event = self._event(job_id, description)
+                    yield event
+                    # Not before: only now, the triggerer has taken it.
                     self._note_end(job_id)
-                    has_fired = True
-                    yield self._event(job_id, description)
-        if has_fired:
-            await asyncio.sleep(min(self.poll_interval, _HANDED_ON_SECONDS))
-        await self._remember(listed)
+                    self._deliver(job_id, event)
+        if self._delivery:
+            await self._delivery
+        await self._remember_stored()
         if trouble:
             raise trouble
 
@@ -212,12 +240,13 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def _describe(self, job_id: str) -> Description:
         return await with_hook(self._hook_parameters, lambda hook: hook.describe(self.kind, job_id))
 
-    def _watch(self, job_id: str) -> Watch:
+    def _watch(self, job_id: str, *, taken_over: bool = False) -> Watch:
         return Watch(
             self._row,
             job_id,
             Goal.completed(self._row, self.target_statuses),
             started_at=time.time(),
+            taken_over=taken_over,
             log=self.log,
         )
 
@@ -242,6 +271,58 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
     # Remembering
 
+    def _deliver(self, job_id: str, event: TriggerEvent) -> None:
+        """Remember a job as soon as Airflow has stored its event, while the look goes on."""
+        if self._store is None:
+            return
+        self._fired[job_id] = event
+        if self._delivery is None or self._delivery.done():
+            self._delivery = asyncio.ensure_future(self._try_to_remember())
+
+    async def _try_to_remember(self) -> None:
+        # What fails here is done again at the end of the look, and raises there.
+        with suppress(Exception):
+            await self._remember_stored()
+
+    async def _remember_stored(self) -> None:
+        """Store what changed; what fired as soon as Airflow has stored the event."""
+        while self._fired:
+            known = await self._known_as_stored()
+            for job_id in known:
+                del self._fired[job_id]
+            latest = time.monotonic() - _STORED_SECONDS
+            self._stored_at = {job_id: at for job_id, at in self._stored_at.items() if at > latest}
+            self._stored_at |= dict.fromkeys(known, time.monotonic())
+            if known:
+                await self._remember()
+        await self._remember()
+
+    async def _known_as_stored(self) -> list[str]:
+        fired = dict(self._fired)
+        runner = find_runner()
+        if runner is None:
+            await asyncio.sleep(min(self.poll_interval, _STORED_SECONDS))
+            return list(fired)
+        await asyncio.sleep(_CHECK_SECONDS)
+        return await stored(runner, fired, lambda: self._store.aget(self._key))
+
+    async def _finish_write(self) -> None:
+        if self._is_writing:
+            await asyncio.sleep(_LAST_WRITE_SECONDS)
+
+    async def _forget_removed(self) -> None:
+        """Let those fire again, should the watch come back, whose events Airflow may have dropped."""
+        latest = time.monotonic() - _STORED_SECONDS
+        doubtful = {job_id for job_id, at in self._stored_at.items() if at > latest}
+        if doubtful and self._ended is not None:
+            self._ended -= doubtful
+            self._going |= {job_id: self._watch(job_id) for job_id in doubtful}
+            await self._remember()
+
+    @property
+    def _store(self) -> Any:
+        return getattr(self, "asset_state_store", None)
+
     @property
     def _key(self) -> str:
         # What the watch is for. A new poll interval or credential is no new watch.
@@ -251,33 +332,39 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
     async def _recall(self) -> set[str] | None:
         """Take up the watch that another triggerer left: return what had ended; None if there was none."""
-        store = getattr(self, "asset_state_store", None)
-        if store is None:
+        if self._store is None:
             return None
         try:
-            memory = await store.aget(self._key)
+            memory = await self._store.aget(self._key)
         except ValueError as error:
             self.log.warning("%s can't remember what it fired, only run: %s", self._name, error)
             self.asset_state_store = None
             return None
         if memory is None:
             return None
-        self._going = {job_id: self._watch(job_id) for job_id in memory["going"]}
+        self._going = {job_id: self._watch(job_id, taken_over=True) for job_id in memory["going"]}
         self.log.info("%s goes on, with %d running", self._name, len(self._going))
         return set(memory["ended"])
 
-    async def _remember(self, listed: list[str]) -> None:
+    async def _remember(self) -> None:
         """Store what a later run of this trigger must know, if it has changed."""
         assert self._ended is not None  # noqa: S101
         if len(self._ended) > _MOST_REMEMBERED:
             # Those that are listed would fire again.
-            needed = self._ended.intersection(listed)
+            needed = self._ended.intersection(self._listed)
             self._ended = {*needed, *sorted(self._ended - needed)[: _MOST_REMEMBERED - len(needed)]}
-        memory = {"ended": sorted(self._ended), "going": sorted(self._going)}
-        store = getattr(self, "asset_state_store", None)
-        if store is not None and memory != self._stored:
-            await store.aset(self._key, memory)
-            self._stored = memory
+        memory = {
+            "ended": sorted(self._ended.difference(self._fired)),
+            "going": sorted({*self._going, *self._fired}),
+        }
+        if self._store is not None and memory != self._memory:
+            self._is_writing = True
+            try:
+                await self._store.aset(self._key, memory)
+            except Exception:
+                self._is_writing = False
+                raise
+            self._is_writing, self._memory = False, memory
 
     # Trouble
 

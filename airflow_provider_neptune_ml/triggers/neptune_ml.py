@@ -34,6 +34,7 @@ from airflow_provider_neptune_ml.patience import (
 from airflow_provider_neptune_ml.polling import (
     AIRFLOW_TIMEOUT_MARGIN_SECONDS,
     DEFAULT_POLL_INTERVAL_SECONDS,
+    TAKEN_OVER_AFTER_SECONDS,
     Description,
     Goal,
     Watch,
@@ -286,6 +287,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,
             not_found_grace=self.not_found_grace,
+            taken_over=started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS,
             log=self.log,
         )
 

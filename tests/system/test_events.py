@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Simulator
 from tests.system.local_airflow import EXAMPLE_DAGS, LocalAirflow
 from tests.system.rest_api import DagRun, until
@@ -33,13 +34,17 @@ def cluster() -> Iterator[Simulator]:
 @pytest.fixture
 def airflow(cluster: Simulator, tmp_path: Path) -> Iterator[LocalAirflow]:
     """A real Airflow with the example Dag, which looks sooner than every minute."""
-    connection = {"AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection)}
+    env = {
+        "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection),
+        # After so many seconds, instead of 30, the triggers of a killed triggerer are up for another.
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
+    }
     example = (EXAMPLE_DAGS / f"{DAG}.py").read_text()
     hurried = example.replace('Trigger(job_id="nightly-*")', 'Trigger(job_id="nightly-*", poll_interval=5)')
     assert hurried != example
     (tmp_path / "dags").mkdir()
     (tmp_path / "dags" / f"{DAG}.py").write_text(hurried)
-    with LocalAirflow(tmp_path / "airflow", dags=tmp_path / "dags", env=connection) as started:
+    with LocalAirflow(tmp_path / "airflow", dags=tmp_path / "dags", env=env) as started:
         yield started
 
 
@@ -79,3 +84,43 @@ def test_one_run_per_job(cluster: Simulator, airflow: LocalAirflow) -> None:
     until(lambda: len(runs(airflow)) > 1, within=120, what="the second run")
 
     assert [used(run) for run in runs(airflow)] == [["nightly-1"], ["nightly-2"]]
+
+
+def fired(airflow: LocalAirflow) -> Counter[str]:
+    """Return how often each job fired an event that Airflow has stored and made a run for."""
+    events = airflow.api.call("GET", "/assets/events?limit=100")["asset_events"]
+    return Counter(event["extra"]["payload"]["id"] for event in events if event["created_dagruns"])
+
+
+@pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first with state of assets")
+def test_shutdowns(cluster: Simulator, airflow: LocalAirflow) -> None:
+    """Of 24 trainings around two SIGTERMs and a SIGKILL, none is missed, and a SIGTERM repeats none."""
+    triggerer = airflow.processes["triggerer"]
+    jobs = [f"nightly-{number}" for number in range(10, 34)]
+    until(lambda: len(cluster.calls(GET)) > 3, within=120, what="the watch to begin")
+    for job_id in jobs:
+        cluster.seed("modeltraining", job_id, status="InProgress")
+
+    def finish(batch: list[str]) -> None:
+        for job_id in batch:
+            cluster.finish("modeltraining", job_id)
+
+    for start in (0, 8):
+        finish(jobs[start : start + 4])
+        until(lambda start=start: fired(airflow).total() >= start + 4, within=120, what="runs")  # type: ignore[misc]
+        triggerer.terminate()
+        triggerer.wait(60)
+        finish(jobs[start + 4 : start + 8])
+        triggerer.start()
+        until(lambda start=start: fired(airflow).total() >= start + 8, within=120, what="runs")  # type: ignore[misc]
+    finish(jobs[16:20])
+    until(lambda: jobs[19] in fired(airflow), within=120, what="a run of the last one")
+    triggerer.kill()
+    finish(jobs[20:])
+    triggerer.start()
+    until(lambda: {*jobs} <= {*ended(airflow)}, within=120, what="all to be remembered")
+    until(lambda: {*jobs} <= {*fired(airflow)}, within=120, what="all runs")
+
+    counts = fired(airflow)
+    assert set(counts) == {*jobs}
+    assert {job_id: counts[job_id] for job_id in jobs[:16]} == dict.fromkeys(jobs[:16], 1)

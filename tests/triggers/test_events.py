@@ -234,7 +234,7 @@ def test_restart(simulator: Simulator) -> None:
 @with_watchers
 def test_fires_again_if_never_handed_on(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A triggerer that dies right after a job fired, before Airflow has the event, fires it again."""
-    monkeypatch.setattr(events, "_HANDED_ON_SECONDS", 3600.0)
+    monkeypatch.setattr(events, "_STORED_SECONDS", 3600.0)
     simulator.seed("modeltraining", "nightly-1", status="InProgress")
     store = Store()
 

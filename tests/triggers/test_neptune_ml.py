@@ -15,7 +15,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
-from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.conftest import connect
 from tests.contexts import KEY, context
@@ -58,6 +58,50 @@ def test_waits_do_not_all_ask_at_once(simulator: Simulator, monkeypatch: pytest.
 
     assert len(set(pauses)) == len(pauses)
     assert max(pauses) <= 5
+
+
+@pytest.mark.parametrize(
+    ("trouble", "age", "least", "most"),
+    [
+        (None, 0, 50, 500),
+        (None, 3600, 0, 20),
+        ("too_many_requests", 0, 50, 1000),
+        ("too_many_requests", 3600, 0, 20),
+    ],
+)
+def test_bytes_logged_at_once(
+    simulator: Simulator,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    trouble: str | None,
+    age: float,
+    least: int,
+    most: int,
+) -> None:
+    """Waits that a triggerer takes over together log next to nothing at once; a new one says where it is."""
+    waits = 100
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    if trouble:
+        simulator.add_fault(Fault(trouble, times=None))
+    once = {"config": {"retries": {"total_max_attempts": 1}}}
+
+    async def take_over() -> None:
+        started_at = time.time() - age
+        tasks = [trigger(started_at=started_at, poll_interval=60, hook_parameters=once) for _ in range(waits)]
+        running = [asyncio.ensure_future(anext(aiter(task.run()))) for task in tasks]
+        while len(simulator.calls("GetMLModelTrainingJob")) < waits:
+            await asyncio.sleep(0.01)
+        for run in running:
+            run.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    with caplog.at_level("INFO"):
+        asyncio.run(take_over())
+
+    # Airflow 3 logs to the standard output, Airflow 2 by the standard library.
+    lines = [*capsys.readouterr().out.splitlines(), *(record.getMessage() for record in caplog.records)]
+    logged = sum(len(line.encode()) for line in lines if "'mine'" in line)
+    assert least * waits <= logged <= most * waits
 
 
 def test_event_loop_is_free_while_a_reply_is_awaited(

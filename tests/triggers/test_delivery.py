@@ -1,0 +1,252 @@
+"""When an event counts as delivered, with the triggerer's own runner; the test is the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator.faults import Fault
+from airflow_provider_neptune_ml.triggers import events
+from airflow_provider_neptune_ml.triggers.delivery import find_runner
+from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
+from tests.triggers.test_events import GET, HANGING_SECONDS, LIST, Store, trigger
+
+context = pytest.importorskip("airflow.sdk.execution_time.context")
+if not hasattr(context, "AssetStateStoreAccessors"):
+    pytest.skip("Airflow 3.3 is the first with state of assets", allow_module_level=True)
+TriggerRunner = pytest.importorskip("airflow.jobs.triggerer_job_runner").TriggerRunner
+
+ID = 1
+
+pytestmark = pytest.mark.usefixtures("connection")
+
+
+class Supervisor(Store):
+    """The store of an asset, which answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers_reads = asyncio.Event()
+        self.answers_writes = asyncio.Event()
+        self.answers_reads.set()
+        self.answers_writes.set()
+        self.asked = 0
+
+    async def aget(self, key: str, default: Any = None) -> Any:
+        """Return a value."""
+        self.asked += 1
+        await self.answers_reads.wait()
+        return await super().aget(key, default)
+
+    async def aset(self, key: str, value: Any) -> None:
+        """Keep a value, and answer."""
+        await super().aset(key, value)
+        await self.answers_writes.wait()
+
+
+@pytest.fixture
+def runner() -> Iterator[Any]:
+    """The runner of triggers, which handles the signals of this process as in a triggerer."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    runner = TriggerRunner()
+    for number in handlers:
+        signal.signal(number, runner._handle_signal)
+    yield runner
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "_STORED_SECONDS", 3600.0)
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for a condition."""
+
+    async def check() -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(check(), HANGING_SECONDS)
+
+
+@asynccontextmanager
+async def running(runner: Any, task: NeptuneMLJobEventTrigger) -> AsyncIterator[asyncio.Task[None]]:
+    """Have the runner run a trigger; at the end, it is cancelled and cleaned up."""
+    runner.triggers[ID] = {"name": "watch", "events": 0, "is_watcher": True}
+    runner.triggers[ID]["task"] = asyncio.ensure_future(runner.run_trigger(ID, task))
+    yield runner.triggers[ID]["task"]
+    runner.triggers[ID]["task"].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await runner.triggers[ID]["task"]
+
+
+def sent(runner: Any) -> list[str]:
+    """Take the events out, as the runner does when it sends them; return the ids of their jobs."""
+    return [event.payload["id"] for _, event, _ in runner.process_trigger_events([]).events or ()]
+
+
+def shut_down(runner: Any) -> None:
+    """Signal the runner, as its supervisor does."""
+    signal.raise_signal(signal.SIGTERM)
+    assert runner.stop
+
+
+async def fired(simulator: Simulator, runner: Any, job_id: str = "nightly-1") -> None:
+    """Let the watch begin, then a job complete and fire."""
+    simulator.seed("modeltraining", job_id, status="InProgress")
+    await until(lambda: len(simulator.calls(GET)) > 1)
+    simulator.finish("modeltraining", job_id)
+    await until(lambda: runner.events)
+
+
+def test_finds_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runner is found as Airflow itself sets it up, and nowhere else."""
+    found = []
+
+    async def arun(self: Any) -> None:
+        found.append((find_runner(), self))
+
+    monkeypatch.setattr(TriggerRunner, "arun", arun)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    assert find_runner() is None
+    try:
+        TriggerRunner().run()
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    [(runner, expected)] = found
+    assert runner is expected
+
+
+def test_remembered_once_stored(simulator: Simulator, runner: Any) -> None:
+    """An event is remembered once the supervisor answers something after it was sent, and not before."""
+
+    async def watch() -> None:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            store.answers_reads.clear()
+            asked = store.asked
+            assert sent(runner) == ["nightly-1"]
+            await until(lambda: store.asked > asked)
+            assert store.ended == []
+            store.answers_reads.set()
+            await until(lambda: store.ended == ["nightly-1"])
+
+    asyncio.run(watch())
+
+
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_shutdown_before_stored(simulator: Simulator, runner: Any, is_sent: bool) -> None:
+    """What a triggerer that shuts down has not sent, or not stored for certain, fires again after it."""
+
+    async def watch() -> list[str]:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            store.answers_reads.clear()
+            asked = store.asked
+            if is_sent:
+                sent(runner)
+                await until(lambda: store.asked > asked)
+            shut_down(runner)
+            store.answers_reads.set()
+        assert (store.ended, json.loads(next(iter(store.values.values())))["going"]) == ([], ["nightly-1"])
+        runner.stop = False
+        runner.events.clear()
+        async with running(runner, trigger(store)):
+            await until(lambda: runner.events)
+            return sent(runner)
+
+    assert asyncio.run(watch()) == ["nightly-1"]
+
+
+def test_shutdown_after_stored(simulator: Simulator, runner: Any) -> None:
+    """What was stored before the triggerer was told to shut down does not fire again, without any delay."""
+
+    async def watch() -> list[str]:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            sent(runner)
+            await until(lambda: store.ended)
+            shut_down(runner)
+        assert store.ended == ["nightly-1"]
+        runner.stop = False
+        asked = len(simulator.calls(LIST))
+        async with running(runner, trigger(store)):
+            await until(lambda: len(simulator.calls(LIST)) > asked + 2)
+            return sent(runner)
+
+    assert asyncio.run(watch()) == []
+
+
+def test_slow_look(simulator: Simulator, runner: Any) -> None:
+    """An event is remembered while the same look still waits for another job's description."""
+    store = Supervisor()
+    task = trigger(store, poll_interval=3600)
+    store.values[task._key] = json.dumps({"ended": [], "going": ["nightly-1", "nightly-2"]})
+    for job_id in ("nightly-1", "nightly-2"):
+        simulator.seed("modeltraining", job_id, status="Completed")
+    simulator.add_fault(Fault("slow", operation=GET, id="nightly-2", seconds=5))
+
+    async def watch() -> None:
+        async with running(runner, task):
+            await until(lambda: runner.events)
+            assert sent(runner) == ["nightly-1"]
+            await until(lambda: store.ended)
+            assert store.ended == ["nightly-1"]
+
+    asyncio.run(watch())
+
+
+def test_last_write(simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner does not end before its supervisor had time to read what it wrote last."""
+    monkeypatch.setattr(events, "_LAST_WRITE_SECONDS", 3600.0)
+
+    async def watch() -> None:
+        store = Supervisor()
+        async with running(runner, trigger(store)) as task:
+            await fired(simulator, runner)
+            sent(runner)
+            written = store.written
+            store.answers_writes.clear()
+            await until(lambda: store.written > written)
+            shut_down(runner)
+            task.cancel()
+            await until(waiting)
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+            waiting()[0].cancel()
+
+    def waiting() -> list[asyncio.Task[Any]]:
+        return [task for task in asyncio.all_tasks() if "_finish_write" in str(task.get_coro())]
+
+    asyncio.run(watch())
+
+
+def test_removed(simulator: Simulator, runner: Any) -> None:
+    """A job that fired as its watch was removed may be lost by Airflow: it fires when the watch is back."""
+
+    async def watch() -> list[str]:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            sent(runner)
+            await until(lambda: store.ended)
+        async with running(runner, trigger(store)):
+            await until(lambda: runner.events)
+            return sent(runner)
+
+    assert asyncio.run(watch()) == ["nightly-1"]
