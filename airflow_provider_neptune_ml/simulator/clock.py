@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 
@@ -28,6 +29,6 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         """Jump ahead by simulated seconds."""
-        if seconds < 0:
-            raise ValueError(f"seconds={seconds}: the clock can't go back")
+        if not 0 <= seconds < math.inf:  # neither NaN
+            raise ValueError(f"seconds={seconds}: the clock can only go ahead, by a finite time")
         self._base += seconds

@@ -50,8 +50,7 @@ class Control:
     def advance(self, seconds: float) -> None:
         """Move the clock ahead by simulated seconds; a real clock jumps and goes on."""
         with self._store.lock:
-            self._store.clock.advance(seconds)
-            self._store.save()
+            self._store.advance(seconds)
 
     def describe(self, kind: str, id: str) -> dict[str, Any]:  # noqa: A002 - the service's own name for it
         """Return what a Get would answer now, whether the resource is visible yet or not."""
@@ -69,8 +68,9 @@ class Control:
     def finish(self, kind: str, id: str) -> None:  # noqa: A002
         """Let a resource end well now."""
         with self._store.lock:
-            self._going(kind, id).finish(self.now())
-            self._store.save()
+            resource = self._going(kind, id)
+            resource.finish(self.now())
+            self._store.save(resource)
 
     def fail(self, kind: str, id: str, reason: str = DEFAULT_REASON, stage: str | None = None) -> None:  # noqa: A002
         """
@@ -83,19 +83,21 @@ class Control:
             resource = self._going(kind, id)
             _check_stage(kind, stage)
             resource.fail(self.now(), reason, stage)
-            self._store.save()
+            self._store.save(resource)
 
     def stop_job(self, kind: str, id: str) -> None:  # noqa: A002
         """Stop a resource now, as if somebody had done so in SageMaker; an endpoint is gone at once."""
         with self._store.lock:
-            self._going(kind, id).stop(self.now(), 0.0)
-            self._store.save()
+            resource = self._going(kind, id)
+            resource.stop(self.now(), 0.0)
+            self._store.save(resource)
 
     def set_status(self, kind: str, id: str, status: str | None) -> None:  # noqa: A002
         """Show any status word for a resource from now on; None leaves the key out of the reply."""
         with self._store.lock:
-            self._store.find(kind, id).forced = [status]
-            self._store.save()
+            resource = self._store.find(kind, id)
+            resource.forced = [status]
+            self._store.save(resource)
 
     def seed(self, kind: str, id: str, status: str | None = None) -> None:  # noqa: A002
         """

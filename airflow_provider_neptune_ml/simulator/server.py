@@ -46,15 +46,29 @@ class Simulator(Settings, Control):
         self._app: Any = None
 
     def start(self) -> None:
-        """Listen, and return when requests are answered; raise OSError if the address can't be had."""
+        """
+        Listen, and return when requests are answered; raise OSError if the address can't be had.
+
+        After a :meth:`stop` the state file is read anew, and ValueError raised if it can't be used.
+        """
         self._app = self._build_app()
-        self._listener.start(self._app)
+        self._store.open()
+        try:
+            self._listener.start(self._app)
+        except (OSError, OverflowError):
+            self._store.close()
+            raise
         self.port = self._listener.port
 
     def stop(self) -> None:
-        """Stop listening, and return when no thread and no socket is left; the resources stay."""
+        """
+        Stop listening, and return when no thread and no socket is left; the resources stay.
+
+        A state file is then free for another simulator, and this one takes no change until it is started.
+        """
         self._outage.end()
         self._listener.stop()
+        self._store.close()
 
     def add_fault(self, fault: Fault) -> None:
         """Put a fault in force; ``refused`` begins at once and ends after its seconds, or when cleared."""

@@ -111,7 +111,7 @@ class Service:
         existing.update(
             now, self._settings.seconds(existing.kind, existing.row.stages[0].member), members, script
         )
-        self._store.save()
+        self._store.save(existing)
         return existing
 
     def _get(self, call: Call) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Service:
         if resource.has_ended(now) and resource.row.statuses.stopped:
             raise errors.invalid_parameter(errors.ALREADY_ENDED)
         resource.stop(now, self._settings.seconds(resource.kind, STOP))
-        self._store.save()
+        self._store.save(resource)
         return _ACKNOWLEDGED
 
     def _visible(self, call: Call) -> Resource:

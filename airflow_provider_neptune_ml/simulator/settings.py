@@ -58,7 +58,8 @@ class Settings:
         0.0).
     :param training_job_names: names of finished SageMaker training jobs that ``trainingJobName`` may name,
         besides those of the simulator's own training jobs.
-    :param state_file: JSON file that keeps the resources over a restart (default: none).
+    :param state_file: file that keeps resources and clock over a restart, for one simulator at a time
+        (default: none).
     :param journal_size: how many requests the journal keeps (default: 1000).
     """
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.simulator.clock import Clock
 from airflow_provider_neptune_ml.simulator.resources import Resource, Script
+from airflow_provider_neptune_ml.simulator.state import StateFile
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.simulator.settings import Settings
-
-_STATE_VERSION = 1
 
 
 class Store:
@@ -30,9 +26,10 @@ class Store:
         self.scripts: list[Script] = []
         self.made = 0
         self._resources: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS}
-        self._file = Path(settings.state_file) if settings.state_file else None
-        starts_at = self._load()
-        self.clock = Clock(settings.speed if settings.clock == "real" else 0.0, starts_at)
+        self._rate = settings.speed if settings.clock == "real" else 0.0
+        self.clock = Clock(self._rate)
+        self._file = StateFile(settings.state_file, self._rate) if settings.state_file else None
+        self.open()
 
     def get(self, kind: str, id_: str) -> Resource | None:
         """Return a resource that exists now, visible or not."""
@@ -56,10 +53,11 @@ class Store:
         return [resource for id_ in list(self._resources[kind]) if (resource := self.get(kind, id_))]
 
     def put(self, resource: Resource) -> None:
-        """Take a resource in."""
+        """Take a resource in, after the state file has."""
+        if self._file:
+            self._file.put(self.made, resource)
         self._resources[resource.kind][resource.id] = resource
         self.made += 1
-        self.save()
 
     def note_call(self, kind: str | None, id_: str | None, call: tuple[float, str, str]) -> None:
         """Remember the last request for a resource: when, what, by whom."""
@@ -77,42 +75,40 @@ class Store:
 
     def clear(self) -> None:
         """Remove all resources and scripts."""
+        if self._file:
+            self._file.clear()
         for resources in self._resources.values():
             resources.clear()
         self.scripts.clear()
-        self.save()
 
-    def save(self) -> None:
-        """Write the resources to the state file, if there is one; a crash leaves the old or the new state."""
-        if self._file is None:
+    def save(self, resource: Resource) -> None:
+        """Keep a change of a resource, if there is a state file."""
+        if self._file:
+            self._file.update(resource)
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock ahead by simulated seconds."""
+        self.clock.advance(seconds)
+        if self._file:
+            self._file.set_clock(self.clock.now())
+
+    def open(self) -> None:
+        """Read the state file, if there is one that isn't open yet; raise ValueError if it can't be used."""
+        if self._file is None or self._file.is_open:
             return
-        resources = [resource.to_json() for kind in KINDS for resource in self.all(kind)]
-        state = {
-            "version": _STATE_VERSION,
-            "now": self.clock.now(),
-            "made": self.made,
-            "resources": resources,
-        }
-        temporary = self._file.with_name(f"{self._file.name}.tmp")
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, self._file)
+        with self.lock:
+            now, resources = self._file.open()
+            self.clock = Clock(self._rate, now)
+            self.made = max(resources, default=-1) + 1
+            self._resources = {kind: {} for kind in KINDS}
+            for resource in resources.values():
+                self._resources[resource.kind][resource.id] = resource
 
-    def _load(self) -> float | None:
-        """Read the state file and return the time to go on from, if that lies ahead of the real time."""
-        if self._file is None or not self._file.exists():
-            return None
-        try:
-            state = json.loads(self._file.read_text())
-            if state["version"] != _STATE_VERSION:
-                raise ValueError(f"version {state['version']}")
-            for data in state["resources"]:
-                self._resources[data["kind"]][data["id"]] = Resource.from_json(data)
-            self.made = state["made"]
-            return max(float(state["now"]), Clock(1.0).now())
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"state_file={str(self._file)!r}: not a state of this simulator ({error})"
-            ) from error
+    def close(self) -> None:
+        """Leave the state file to others; what is in memory stays, but takes no change until :meth:`open`."""
+        if self._file:
+            with self.lock:
+                self._file.close()
 
 
 def _check_kind(kind: str) -> None:

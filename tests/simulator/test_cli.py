@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -79,7 +84,7 @@ def test_banner_has_what_one_pastes() -> None:
 
 def test_flags_reach_the_cluster(tmp_path: Path) -> None:
     """Clock, durations, state file, shape of "not found", identity: each flag does what it says."""
-    state = tmp_path / "state.json"
+    state = tmp_path / "state"
     flags = (
         "--clock",
         "manual",
@@ -96,11 +101,95 @@ def test_flags_reach_the_cluster(tmp_path: Path) -> None:
         _post(f"{url_in(banner)}/_simulator/advance", seconds=5)
         with urlopen(f"{url_in(banner)}/ml/endpoints/one") as response:
             assert json.load(response)["status"] == "InService"
-    assert json.loads(state.read_text())["resources"][0]["id"] == "one"
 
     with running("--state", str(state), "--no-default-role", "--no-access-log") as (_, banner):
         assert _status(f"{url_in(banner)}/ml/endpoints/one") == 400
         assert _status(f"{url_in(banner)}/ml/endpoints/one?neptuneIamRoleArn=arn") == 200
+
+
+def test_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
+    """After SIGKILL in the middle of changes, whatever was answered is there again."""
+    flags = ("--state", str(tmp_path / "state"), "--no-access-log")
+    answered: list[str] = []
+    enough = threading.Event()
+
+    def seed_until_killed(worker: int) -> None:
+        for number in itertools.count():
+            try:
+                _post(f"{url}/_simulator/seed", kind="endpoints", id=f"e-{worker}-{number}")
+            except (OSError, HTTPException):
+                return
+            answered.append(f"e-{worker}-{number}")
+            if len(answered) > 100:
+                enough.set()
+
+    with running(*flags) as (process, banner), ThreadPoolExecutor(4) as pool:
+        url = url_in(banner)
+        done = [pool.submit(seed_until_killed, worker) for worker in range(4)]
+        assert enough.wait(60)
+        process.kill()
+        for one in done:
+            one.result()
+    with running(*flags) as (_, banner), urlopen(f"{url_in(banner)}/ml/endpoints?maxItems=1024") as response:
+        assert set(answered) <= set(json.load(response)["ids"])
+
+
+def test_kill_does_not_turn_time_back(tmp_path: Path) -> None:
+    """A job that was answered as completed still is after SIGKILL, also when time runs fast."""
+    flags = ("--state", str(tmp_path / "state"), "--no-access-log")
+    with running(*flags, "--speed", "100000") as (_, banner):
+        _post(f"{url_in(banner)}/_simulator/seed", kind="endpoints", id="one", status="Creating")
+        while _endpoint_status(banner, "one") != "InService":
+            pass
+    with running(*flags, "--clock", "manual") as (_, banner):
+        assert _endpoint_status(banner, "one") == "InService"
+
+
+def test_two_processes_on_one_state_file(tmp_path: Path) -> None:
+    """A second process on a state file is refused in one line that names it, until the first is killed."""
+    state = str(tmp_path / "state")
+    with running("--state", state) as (_, banner):
+        done = _run("--state", state, "--port", "0")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"simulator: state_file={state!r}: another simulator uses it")
+        assert done.stderr.count("\n") == 1
+        _post(f"{url_in(banner)}/_simulator/seed", kind="endpoints", id="one")
+    with running("--state", state) as (_, banner):
+        assert _endpoint_status(banner, "one") == "InService"
+
+
+def test_one_of_two_processes_at_the_same_moment(tmp_path: Path) -> None:
+    """Of simulators that are started on one state file at the same moment, one gets it."""
+    command = [sys.executable, "-m", MODULE, "--port", "0", "--state", str(tmp_path / "state")]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(3)
+    ]
+    try:
+        banners = [process.stdout.readline() for process in processes if process.stdout]
+        assert sorted(map(bool, banners)) == [False, False, True]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def test_a_change_costs_the_same_however_many_jobs(tmp_path: Path) -> None:
+    """What is written to keep a change does not grow with the number of resources."""
+    with running("--state", str(tmp_path / "state"), "--no-access-log") as (process, banner):
+        url = f"{url_in(banner)}/_simulator"
+        counters = psutil.Process(process.pid)
+
+        def written_for(numbers: range) -> int:
+            before = counters.io_counters().write_chars
+            for number in numbers:
+                _post(f"{url}/seed", kind="endpoints", id=f"e-{number}", status="Creating")
+                _post(f"{url}/finish", kind="endpoints", id=f"e-{number}")
+                _post(f"{url}/advance", seconds=1)
+            return int(counters.io_counters().write_chars - before)
+
+        few = written_for(range(50))
+        written_for(range(50, 450))
+        assert written_for(range(450, 500)) < 2 * few
 
 
 def test_iam_auth_takes_keys_from_the_environment() -> None:
@@ -123,9 +212,11 @@ def test_iam_auth_takes_keys_from_the_environment() -> None:
         (["--port", "99999"], "simulator: can't listen on 127.0.0.1 port 99999: "),
         (["--ssl-certfile", "/nowhere.pem"], "simulator: can't read /nowhere.pem: No such file or directory"),
         (
-            ["--state", "/nowhere/state.json"],
-            "simulator: state_file='/nowhere/state.json': there is no such folder",
+            ["--state", "/nowhere/state"],
+            "simulator: state_file='/nowhere/state': there is no such folder",
         ),
+        (["--state", __file__], f"simulator: state_file={__file__!r}: not a state of this simulator"),
+        (["--state", "/"], "simulator: state_file='/': can't be used (unable to open database file)"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], text: str) -> None:
@@ -189,6 +280,12 @@ def _status(url: str) -> int:
     except HTTPError as error:
         with error:
             return error.code
+
+
+def _endpoint_status(banner: str, id_: str) -> str:
+    with urlopen(f"{url_in(banner)}/ml/endpoints/{id_}") as response:
+        status: str = json.load(response)["status"]
+        return status
 
 
 def _post(url: str, **arguments: Any) -> None:

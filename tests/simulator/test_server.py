@@ -17,11 +17,9 @@ from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.simulator.faults import FAULTS
-from tests.simulator.steps import STARTS, call, get, refusal, start
+from tests.simulator.steps import call, get, refusal, start
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.simulator.conftest import ClientMaker
 
 
@@ -162,39 +160,6 @@ def test_one_of_many_equal_starts_wins(simulator: Simulator, make_client: Client
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(work, range(24))) == 1
-
-
-def test_state_file_survives_a_restart(tmp_path: Path, make_client: ClientMaker, kind: ResourceKind) -> None:
-    """With a state file a job goes on after a restart where it was, however the simulator ended."""
-    state = str(tmp_path / "state.json")
-    first = Simulator(clock="manual", state_file=state)
-    first.seed(kind.name, "ended")
-    first.seed(kind.name, "going", kind.statuses.running)
-    first.advance(10.0)
-    described = first.describe(kind.name, "going")
-
-    second = Simulator(clock="manual", state_file=state)
-    assert second.now() >= first.now()
-    assert second.describe(kind.name, "going") == described
-    assert second.describe(kind.name, "ended")["status"] == kind.statuses.succeeded
-    with second:
-        client = make_client(second)
-        assert call(client, kind.stop_operation, id="going")
-        assert (
-            refusal(client, kind.start_operation, id="ended", **STARTS[kind.name])[1]
-            == "InvalidParameterException"
-        )
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 99}', '{"version": 1, "resources": [{}]}'])
-def test_state_file_that_is_none(tmp_path: Path, content: str) -> None:
-    """A file that isn't a state is named, and not overwritten."""
-    path = tmp_path / "state.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=r"state_file=.*state\.json"):
-        Simulator(state_file=str(path))
-
-    assert path.read_text() == content
 
 
 def control(
