@@ -123,6 +123,16 @@ class ResourceKind:
         """The short name in messages."""
         return self.title.split()[-1]
 
+    @property
+    def is_job(self) -> bool:
+        """Whether it ends by itself, and is there for ever; an endpoint costs money until it is deleted."""
+        return self.statuses.stopped is not None
+
+    @property
+    def cancellation(self) -> str:
+        """What the operation that ends it is called in messages."""
+        return "cancellation" if self.is_job else "deletion"
+
     def phase_of(self, status: str | None) -> Phase:
         """Return what a status word means; a missing or unknown one means "still going"."""
         return _find(self.statuses.ends, status) or Phase.RUNNING
@@ -132,11 +142,8 @@ class ResourceKind:
         return status.casefold() in {word.casefold() for word in (*self.statuses.ends, *self.statuses.goings)}
 
     def is_over(self, description: Mapping[str, Any]) -> bool:
-        """Tell whether nothing is left to stop: a job ended. An endpoint costs money until it is gone."""
-        return (
-            self.statuses.stopped is not None
-            and self.phase_of(description.get("status")) is not Phase.RUNNING
-        )
+        """Tell whether nothing is left to cancel: a job has ended."""
+        return self.is_job and self.phase_of(description.get("status")) is not Phase.RUNNING
 
     def is_stopping(self, description: Mapping[str, Any]) -> bool:
         """Tell whether a resource was asked to stop and has not ended yet."""

@@ -8,11 +8,10 @@ up again by another process ends when it would have ended.
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -78,7 +77,7 @@ class Goal:
     @classmethod
     def ended(cls, kind: ResourceKind) -> Goal:
         """Wait until a resource that was asked to stop has ended, or is gone where a stop means that."""
-        if kind.statuses.stopped is None:
+        if not kind.is_job:
             return cls(good=frozenset(), bad=frozenset(), gone=True)
         return cls(good=frozenset(word.casefold() for word in kind.statuses.ends), bad=frozenset(), gone=True)
 
@@ -108,46 +107,86 @@ def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> lis
     return [target.casefold() for target in targets]
 
 
-@dataclass(slots=True)
-class Watch:
+@dataclass(frozen=True)
+class Wait:
     """
-    One wait for one resource: decides on every reply, and remembers what it has already said.
+    One wait for one resource, described: for a worker as for the triggerer.
 
     :param kind: the kind of resource.
     :param resource_id: its id.
-    :param goal: what the wait is for.
     :param started_at: when the wait began, in seconds since the epoch.
     :param deadline: when it ends at the latest, in seconds since the epoch; None: never.
+    :param until_ended: whether any end will do, after the cancellation was requested (default: False).
+    :param target_statuses: terminal statuses that count as success (default: the kind's one good end).
     :param poll_interval: seconds between two polls (default: 60).
-    :param unreachable_timeout: seconds of nothing but trouble after which the wait fails (default: 600).
+    :param unreachable_timeout: seconds of nothing but transient errors after which the wait fails (default:
+        600).
     :param not_found_grace: seconds from the start for which "not found" is forgiven (default: 0).
-    :param taken_over: whether another process has waited before and said where the resource was: until
-        something changes, this one says so at a random moment within a heartbeat, not at its first poll
-        (default: False).
-    :param log: where the progress goes.
     """
 
     kind: ResourceKind
     resource_id: str
-    goal: Goal
     started_at: float
     deadline: float | None = None
+    until_ended: bool = False
+    target_statuses: Sequence[str] | None = None
     poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS
     unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
     not_found_grace: float = 0.0
-    taken_over: bool = False
-    log: Log = field(default_factory=lambda: logging.getLogger(__name__), repr=False)
 
-    _streak: Patience | None = field(default=None, init=False)
-    _progress: str = field(default="", init=False)
-    _said: str = field(default="", init=False)
-    _said_at: float = field(default=0.0, init=False)
-    _unknown: frozenset[str] = field(default=frozenset(), init=False)
+    @property
+    def goal(self) -> Goal:
+        """What ends the wait."""
+        if self.until_ended:
+            return Goal.ended(self.kind)
+        return Goal.completed(self.kind, self.target_statuses)
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the arguments of a trigger, plain JSON unless a template is not."""
+        return {**vars(self), "kind": self.kind.name}
+
+
+class Watch:
+    """
+    A wait at work: it decides on every reply, and remembers what it has already said.
+
+    :param wait: the wait.
+    :param log: where the progress goes.
+    :param on_progress: called with the description when the status or the stage has changed; quick, and never
+        raising (default: none).
+    :param taken_over: whether another process has waited before and said where the resource was: until
+        something changes, this one says so at a random moment within a heartbeat, not at its first poll
+        (default: False).
+    """
+
+    __slots__ = (
+        *("spec", "log", "on_progress", "taken_over"),
+        *("_goal", "_streak", "_progress", "_said", "_said_at", "_unknown"),
+    )
+
+    def __init__(
+        self,
+        wait: Wait,
+        *,
+        log: Log,
+        on_progress: Callable[[Description], object] | None = None,
+        taken_over: bool = False,
+    ) -> None:
+        self.spec = wait
+        self.log = log
+        self.on_progress = on_progress
+        self.taken_over = taken_over
+        self._goal = wait.goal
+        self._streak: Patience | None = None
+        self._progress = ""
+        self._said = ""
+        self._said_at = 0.0
+        self._unknown: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """The resource in words."""
-        return f"{self.kind.title} {self.resource_id!r}"
+        return f"{self.spec.kind.title} {self.spec.resource_id!r}"
 
     @property
     def in_trouble(self) -> bool:
@@ -197,14 +236,14 @@ class Watch:
         On its own, so that no wait holds its last reply.
         """
         outcome: Description | NeptuneMLError
-        left = None if self.deadline is None else max(self.deadline - now(), _LAST_LOOK_SECONDS)
+        left = None if self.spec.deadline is None else max(self.spec.deadline - now(), _LAST_LOOK_SECONDS)
         # Not by wait_for: before Python 3.12, it can swallow a cancellation.
         answer = asyncio.ensure_future(fetch())
         try:
             await asyncio.wait((answer,), timeout=left)
-            if self.deadline is not None and not answer.done():
+            if self.spec.deadline is not None and not answer.done():
                 outcome = NeptuneMLUnreachableError("No answer before the time was over.", transient=True)
-                return self.decide(outcome, max(now(), self.deadline))
+                return self.decide(outcome, max(now(), self.spec.deadline))
             outcome = answer.result()
         except NeptuneMLError as error:
             outcome = error
@@ -223,8 +262,9 @@ class Watch:
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll: jittered, backed off in trouble, not past the deadline."""
-        seconds = self._streak.pause(self.poll_interval) if self._streak else jittered(self.poll_interval)
-        return seconds if self.deadline is None else max(0.0, min(seconds, self.deadline - now))
+        interval, deadline = self.spec.poll_interval, self.spec.deadline
+        seconds = self._streak.pause(interval) if self._streak else jittered(interval)
+        return seconds if deadline is None else max(0.0, min(seconds, deadline - now))
 
     def decide(self, outcome: Description | NeptuneMLError, now: float) -> Description | None:
         """
@@ -234,18 +274,18 @@ class Watch:
         :param now: the time in seconds since the epoch.
         """
         if isinstance(outcome, NeptuneMLError):
-            if isinstance(outcome, NeptuneMLNotFoundError) and self.goal.gone:
+            if isinstance(outcome, NeptuneMLNotFoundError) and self._goal.gone:
                 self.log.info("%s is gone", self._named())
                 return {}
             self._bear(outcome, now)
         elif (description := self._judge(outcome, now)) is not None:
             return description
-        if self.deadline is not None and now >= self.deadline:
+        if self.spec.deadline is not None and now >= self.spec.deadline:
             trouble = f" Last error: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
+            elapsed = format_duration(now - self.spec.started_at)
             raise NeptuneMLTimeoutError(
-                f"{self._named()} is still {self._progress or 'out of reach'} after"
-                f" {format_duration(now - self.started_at)}: its time (timeout, execution_timeout) is over."
-                f"{trouble}"
+                f"{self._named()} is still {self._progress or 'out of reach'} after {elapsed}: its time"
+                f" (timeout, execution_timeout) is over.{trouble}"
             )
         return None
 
@@ -255,21 +295,21 @@ class Watch:
             self._streak = None
         status = str(description.get("status") or "")
         self._report(description, status, now)
-        if status.casefold() in self.goal.good:
+        if status.casefold() in self._goal.good:
             return description
-        if status.casefold() in self.goal.bad:
-            raise NeptuneMLFailedError(self.kind, self.resource_id, description)
+        if status.casefold() in self._goal.bad:
+            raise NeptuneMLFailedError(self.spec.kind, self.spec.resource_id, description)
         return None
 
     def _bear(self, error: NeptuneMLError, now: float) -> None:
         """Take trouble that may pass, with a word per streak; raise what can't pass or lasts too long."""
         # No grace is none, even where the clock that told the start is ahead of this machine's.
-        forgiven = self.not_found_grace > max(0.0, now - self.started_at)
+        forgiven = self.spec.not_found_grace > max(0.0, now - self.spec.started_at)
         if not (error.transient or (forgiven and isinstance(error, NeptuneMLNotFoundError))):
             raise error
         if self._streak is None:
             put_off = random.uniform(0, _TROUBLE_SPREAD_SECONDS) if self._is_quiet else 0.0  # noqa: S311
-            self._streak = Patience(self._named(), self.unreachable_timeout, self.log, put_off)
+            self._streak = Patience(self._named(), self.spec.unreachable_timeout, self.log, put_off)
         self._streak.bear(error, now)
 
     @property
@@ -279,44 +319,29 @@ class Watch:
 
     def _report(self, description: Description, status: str, now: float) -> None:
         """Say what changed, and every ten minutes that nothing did."""
-        if status and not self.kind.knows(status) and status not in self._unknown:
+        if status and not self.spec.kind.knows(status) and status not in self._unknown:
             self._unknown |= {status}
             self.log.warning("%s has the unknown status %r: taken for still going", self._named(), status)
-        progress = describe_progress(self.kind, description)
-        if self._is_quiet and self.kind.phase_of(status) is Phase.RUNNING:
+        progress = describe_progress(self.spec.kind, description)
+        if self._is_quiet and self.spec.kind.phase_of(status) is Phase.RUNNING:
             self._said_at = now - random.uniform(0, HEARTBEAT_SECONDS)  # noqa: S311
         elif progress != self._progress:
             self._said_at = -math.inf
+        if progress != self._progress and self.on_progress:
+            self.on_progress(description)
         self._progress = progress
         if now - self._said_at < HEARTBEAT_SECONDS:
             return
-        elapsed = format_duration(now - self.started_at)
+        elapsed = format_duration(now - self.spec.started_at)
         if progress == self._said:
             self.log.info("%s is still %s (%s)", self._named(), progress, elapsed)
         else:
-            log = f" Log: {url}" if (url := _log_url(self.kind, description)) else ""
+            log = f" Log: {url}" if (url := _log_url(self.spec.kind, description)) else ""
             self.log.info("%s is %s (%s)%s", self._named(), progress, elapsed, log)
         self._said, self._said_at = progress, now
 
     def _named(self) -> str:
         return self.name[0].upper() + self.name[1:]
-
-
-# What a kill says of a resource when the request to stop it was accepted.
-ASKED_TO_STOP = "it was asked to stop"
-
-
-def late_stop_in_words(taken: bool | NeptuneMLError | None) -> str:
-    """
-    Say what became of a job whose time is over.
-
-    :param taken: whether the request to stop was taken, the error that came instead; None: there was none.
-    """
-    if taken is None:
-        return "It goes on (cancel_on_timeout is False)."
-    if isinstance(taken, NeptuneMLError):
-        return f"It could not be asked to stop: {taken}"
-    return "It was asked to stop." if taken else "It has ended by now."
 
 
 def _log_url(kind: ResourceKind, description: Description) -> str:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -33,6 +34,7 @@ for name in list(os.environ):
         del os.environ[name]
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.simulator import Simulator, trouble
 from airflow_provider_neptune_ml.triggers import threads
 from tests.task_states import LeftAs, task_states
@@ -86,10 +88,9 @@ def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     patient = Config(
         connect_timeout=PATIENCE_SECONDS, read_timeout=PATIENCE_SECONDS, retries={"total_max_attempts": 1}
     )
-    monkeypatch.setattr(f"{_HOOK}._KILL_CONFIG", patient)
-    monkeypatch.setattr(f"{_HOOK}.KILL_BUDGET_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(f"{_HOOK}.KILL_WHILE_STARTING_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr("airflow_provider_neptune_ml.operators.base._STATE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("airflow_provider_neptune_ml.hooks.clients.KILL_CONFIG", patient)
+    names = ("kill", "kill_while_starting", "kill_question", "trigger_request")
+    set_budgets(monkeypatch, **dict.fromkeys(names, PATIENCE_SECONDS), trigger=2 * PATIENCE_SECONDS)
     monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", PATIENCE_SECONDS)
 
 
@@ -127,6 +128,11 @@ def held(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Even
 def connection(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The default Airflow connection, to the simulated cluster."""
     return connect(monkeypatch, simulator.connection)
+
+
+def set_budgets(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+    """Change what a cancellation may take, see there."""
+    monkeypatch.setattr(cancellation, "BUDGETS", replace(cancellation.BUDGETS, **seconds))
 
 
 def connect(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any], **changes: Any) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.contexts import context
 from tests.sdk import TaskDeferred
 
-_TIMED = ("sensors", "operators", "triggers")
+_TIMED = ("hooks", "sensors", "operators", "triggers")
 _ERROR_LINE = re.compile(r"\[error +\] (.*?) +\[airflow_provider")
 
 
@@ -166,9 +166,7 @@ def hook(world: World, **settings: Any) -> Ending:
     renamed = {"poke_interval": "poll_interval"}
     settings = {renamed.get(name, name): value for name, value in settings.items()}
     ours = NeptuneMLHook(config=world.config)
-    return _ending(
-        lambda: ours.wait(world.kind, "mine", sleep=world.clock.sleep, now=world.clock.time, **settings)
-    )
+    return _ending(lambda: ours.wait(world.kind, "mine", **settings))
 
 
 def start(world: World, deferrable: bool = False, **settings: Any) -> Ending:

@@ -61,7 +61,7 @@ def says(pattern: str, ending: Ending) -> bool:
 
 def left_behind(mode: Mode) -> str:
     """Return what is said of a job whose wait can't go on, by those who started it."""
-    return r" It goes on \(cancel_on_timeout is False\)\." if mode in STARTS else ""
+    return r" It continues \(cancel_on_timeout is False\)\." if mode in STARTS else ""
 
 
 # However it ends
@@ -202,7 +202,7 @@ def test_timeout(mode: Mode, world: World) -> None:
 
     status = "Stopping" if mode in CANCELS else "InProgress"
     assert ending.state == ("up_for_retry" if mode in (modes.hook, *STARTS, *CANCELS) else "failed")
-    goes_on = r" It goes on \(cancel_on_timeout is False\)\." if mode in STARTS else ""
+    goes_on = r" It continues \(cancel_on_timeout is False\)\." if mode in STARTS else ""
     assert says(
         f"Model training job 'mine' is still {status}, stage 'processing' {status}"
         rf" after 30 s: its time \(timeout, execution_timeout\) is over\.{goes_on}",

@@ -20,7 +20,7 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.patience import _JITTER, format_duration
-from airflow_provider_neptune_ml.polling import Goal, Watch
+from airflow_provider_neptune_ml.polling import Wait, Watch
 
 STARTED_AT = 1_000_000.0
 
@@ -105,16 +105,11 @@ class Messages(list[str]):
         return sum(word in message for message in self)
 
 
-def watch(kind: ResourceKind = MODEL_TRAINING, goal: Goal | None = None, **settings: Any) -> Watch:
+def watch(kind: ResourceKind = MODEL_TRAINING, **settings: Any) -> Watch:
     """Return a watch on a resource that is called ``mine``."""
-    return Watch(
-        kind,
-        "mine",
-        goal or Goal.completed(kind),
-        started_at=STARTED_AT,
-        log=logging.getLogger("watch"),
-        **settings,
-    )
+    options = {name: settings.pop(name) for name in ("taken_over", "on_progress") if name in settings}
+    wait = Wait(kind, "mine", STARTED_AT, **settings)
+    return Watch(wait, log=logging.getLogger("watch"), **options)
 
 
 def reply(status: str | None, **parts: Any) -> dict[str, Any]:
@@ -369,7 +364,7 @@ def test_wait_for_the_end_of_a_job(driver: Any) -> None:
     """After a stop, a job has ended in any terminal status, or when it is not there any more."""
     for last in (reply("Stopped"), reply("Completed"), reply("Failed"), NOT_FOUND):
         service = Service(reply("Stopping"), last)
-        driver(watch(goal=Goal.ended(MODEL_TRAINING)), service)
+        driver(watch(until_ended=True), service)
         assert service.calls == 2
 
 
@@ -377,7 +372,7 @@ def test_wait_for_the_end_of_an_endpoint(driver: Any) -> None:
     """A deleted endpoint has ended only when it is gone: it costs money until then."""
     service = Service(reply("InService"), reply("Deleting"), reply("Failed"), NOT_FOUND)
 
-    assert driver(watch(ENDPOINTS, Goal.ended(ENDPOINTS)), service) == {}
+    assert driver(watch(ENDPOINTS, until_ended=True), service) == {}
     assert service.calls == 4
 
 

@@ -7,10 +7,9 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
@@ -20,6 +19,7 @@ from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AirflowNotFoundException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
@@ -28,6 +28,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.get_provider_info import connection_form
+from airflow_provider_neptune_ml.hooks.clients import TRIGGER_CONFIG, Clients
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
 from airflow_provider_neptune_ml.hooks.errors import (
     CALL_ERRORS,
@@ -40,10 +41,9 @@ from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, r
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
-    ASKED_TO_STOP,
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
-    Goal,
+    Wait,
     Watch,
 )
 from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
@@ -55,37 +55,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A killed task has 5 s until Airflow sends SIGKILL; the rest is for the supervisor to notice.
-KILL_BUDGET_SECONDS = 4.0
-# A kill in the middle of a start: long enough for a request under way to arrive, short enough to leave the
-# main thread, which the signal handler holds up, the time to get its answer and to stop the job itself.
-KILL_WHILE_STARTING_SECONDS = 2.0
-_KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max_attempts": 1})
-_KILL_PAUSE_SECONDS = 0.25
-# A start that botocore has sent again can't be told from somebody else's job with the same id.
-_START_CONFIG = Config(retries={"total_max_attempts": 1})
-# A silent cluster should not hold the triggerer's threads for minutes, and a wait asks again by itself.
-_TRIGGER_CONFIG = Config(connect_timeout=5.0, read_timeout=15.0, retries={"total_max_attempts": 1})
 # Airflow users expect an edited connection to be used soon, and a wait may last for days.
 RENEWAL_SECONDS = 900.0
 # A client costs tens of milliseconds; what is renewed and still expired will not be better at once.
 _RENEWAL_PAUSE_SECONDS = 60.0
-
-
-class _built_once(cached_property[T]):
-    """A cached property for which hooks don't wait for each other, as they do before Python 3.12."""
-
-    def __get__(self, hook: Any, owner: type | None = None) -> Any:
-        """Return the value; the first time, build it."""
-        if hook is None:
-            return self
-        name = str(self.attrname)
-        # Not while another one is being built: a kill may hold that up, and needs the client that there is.
-        if name not in vars(hook):
-            with hook.building:
-                if name not in vars(hook):
-                    vars(hook)[name] = self.func(hook)
-        return vars(hook)[name]
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -139,10 +112,9 @@ class NeptuneMLHook(AwsBaseHook):
         except TypeError as error:
             raise NeptuneMLConfigurationError(f"botocore_config can't be used: {error}.") from None
         self.neptune_ml_conn_id = neptune_ml_conn_id
-        # Held while something is built, for the first time: it may need other parts of this hook.
-        self.building = threading.RLock()
+        self._clients = Clients(self, time.monotonic())
         self._renewing = threading.Lock()
-        self._read_at, self._tried_at = time.monotonic(), -math.inf
+        self._renewal_tried_at = -math.inf
 
     # Connecting
 
@@ -183,25 +155,55 @@ class NeptuneMLHook(AwsBaseHook):
                 transient=True,
             ) from None
 
-    @_built_once
+    @property
     def cluster(self) -> NeptuneMLConnection:
         """
         The settings of the cluster, from ``neptune_ml_conn_id``.
 
         :raises NeptuneMLConfigurationError: the connection is missing, or a setting in it can't be used.
         """
+        return self._clients.cluster
+
+    @property
+    def conn_config(self) -> AwsConnectionWrapper:
+        """The AWS connection, with the cluster's endpoint and region in it."""
+        return self._clients.conn_config
+
+    @property
+    def conn(self) -> BaseClient:
+        """The client."""
+        return self._clients.conn
+
+    @property
+    def _client(self) -> BaseClient:
+        # Amazon's own name for it, which its waiters use.
+        return self.conn
+
+    @property
+    def start_conn(self) -> BaseClient:
+        """The client for starts: it sends a request once."""
+        return self._clients.start_conn
+
+    @property
+    def urgent_conn(self) -> BaseClient:
+        """A client for a dying task: short time-outs, one try. Build it ahead: a kill has no time for it."""
+        return self._clients.urgent_conn
+
+    # What the clients are built of, see clients.py
+
+    def read_cluster(self) -> NeptuneMLConnection:
+        """Read the cluster's connection."""
         try:
             connection = self.get_connection(self.neptune_ml_conn_id)
         except (AirflowNotFoundException, ValueError):
             raise missing(self.neptune_ml_conn_id) from None
         return NeptuneMLConnection.parse(connection)
 
-    @_built_once
-    def conn_config(self) -> AwsConnectionWrapper:
-        """The AWS connection, with the cluster's endpoint and region in it."""
+    def read_aws_connection(self) -> AwsConnectionWrapper:
+        """Read the AWS connection, and put the cluster's endpoint and region into it."""
         cluster = self.cluster
         if cluster.iam_auth:
-            # Not by the attribute: see _built_once.
+            # Not by the attribute, which is the clients' here.
             wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
@@ -246,21 +248,6 @@ class NeptuneMLHook(AwsBaseHook):
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from error
         register(client)
         return client
-
-    @_built_once
-    def conn(self) -> BaseClient:
-        """The client."""
-        return self.get_client_type(region_name=self.region_name)
-
-    @_built_once
-    def start_conn(self) -> BaseClient:
-        """The client for starts: it sends a request once."""
-        return self.get_client_type(region_name=self.region_name, config=self.config.merge(_START_CONFIG))
-
-    @_built_once
-    def urgent_conn(self) -> BaseClient:
-        """A client for a dying task: short time-outs, one try. Build it ahead: a kill has no time for it."""
-        return self.get_client_type(region_name=self.region_name, config=self.config.merge(_KILL_CONFIG))
 
     # The four verbs
 
@@ -312,12 +299,13 @@ class NeptuneMLHook(AwsBaseHook):
             request[ADDITIONAL] = dict(additional_parameters)
         return self._call(kind, kind.start_operation, given["id"], request, client=self.start_conn)
 
-    def describe(self, kind: ResourceKind | str, resource_id: str) -> dict[str, Any]:
+    def describe(self, kind: ResourceKind | str, resource_id: str, *, urgent: bool = False) -> dict[str, Any]:
         """
         Describe a job or endpoint.
 
         :param kind: The kind of resource.
         :param resource_id: Its id.
+        :param urgent: Whether the task is dying: one request with short time-outs (default: False).
         :return: The reply: ``id``, ``status`` and what is known of each stage. Any of it may be missing.
         :raises ValueError: when the id breaks its rule; nothing is sent.
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
@@ -325,13 +313,10 @@ class NeptuneMLHook(AwsBaseHook):
         """
         kind = find_kind(kind)
         validate_id("resource_id", resource_id)
-        self._renew(RENEWAL_SECONDS)
-        return self._call(kind, kind.get_operation, resource_id, {"id": resource_id, **self._role()})
-
-    def describe_now(self, kind: ResourceKind, resource_id: str) -> dict[str, Any]:
-        """Describe a job or endpoint as :meth:`describe` does, within the few seconds that a kill has."""
-        named = {"id": resource_id, **self._role()}
-        return self._call(kind, kind.get_operation, resource_id, named, client=self.urgent_conn)
+        if not urgent:
+            self._renew(RENEWAL_SECONDS)
+        members = {"id": resource_id, **self._role()}
+        return self._call(kind, kind.get_operation, resource_id, members, client=self._client_for(urgent))
 
     def list_ids(self, kind: ResourceKind | str, max_items: int | None = None) -> list[str]:
         """
@@ -362,7 +347,22 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         validate_id("resource_id", resource_id)
-        return self._stop(find_kind(kind), resource_id, clean=clean, client=self.conn)
+        return cancellation.cancel(self, find_kind(kind), resource_id, clean=clean)
+
+    def request_cancellation(
+        self, kind: ResourceKind, resource_id: str, *, clean: bool = False, urgent: bool = False
+    ) -> None:
+        """
+        Send one request to cancel a job or delete an endpoint; :meth:`stop` also tells what a refusal means.
+
+        :param kind: The kind of resource.
+        :param resource_id: Its id.
+        :param clean: Whether its artifacts in S3 are deleted too (default: False).
+        :param urgent: Whether the task is dying: short time-outs (default: False).
+        :raises NeptuneMLError: when the service refuses, or does not answer.
+        """
+        members = {"id": resource_id, "clean": clean, **self._role()}
+        self._call(kind, kind.stop_operation, resource_id, members, client=self._client_for(urgent))
 
     def wait(
         self,
@@ -373,8 +373,6 @@ class NeptuneMLHook(AwsBaseHook):
         poll_interval: float | timedelta = DEFAULT_POLL_INTERVAL_SECONDS,
         timeout: float | timedelta = DEFAULT_TIMEOUT_SECONDS,
         unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
-        sleep: Callable[[float], object] = time.sleep,
-        now: Callable[[], float] = time.time,
     ) -> Mapping[str, Any]:
         """
         Wait until a job has completed, or an endpoint is in service.
@@ -386,8 +384,6 @@ class NeptuneMLHook(AwsBaseHook):
         :param timeout: Time in seconds, or a timedelta, after which the wait fails (default: 7 days).
         :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble after which it
             fails (default: 600).
-        :param sleep: Waits for a number of seconds.
-        :param now: Tells the time in seconds since the epoch.
         :return: The last description.
         :raises ValueError: names the argument, the value and the rule; nothing is sent.
         :raises NeptuneMLFailedError: when the resource ended otherwise.
@@ -396,68 +392,18 @@ class NeptuneMLHook(AwsBaseHook):
         """
         kind = find_kind(kind)
         validate_id("resource_id", resource_id)
-        started_at = now()
-        watch = Watch(
+        now = time.time()
+        wait = Wait(
             kind,
             resource_id,
-            Goal.completed(kind, target_statuses),
-            started_at=started_at,
-            deadline=started_at + validate_seconds("timeout", timeout),
+            now,
+            now + validate_seconds("timeout", timeout),
+            target_statuses=None if target_statuses is None else tuple(target_statuses),
             poll_interval=validate_seconds("poll_interval", poll_interval, zero=False),
             unreachable_timeout=validate_seconds("unreachable_timeout", unreachable_timeout),
-            log=self.log,
         )
-        return watch.wait(lambda: self.describe(kind, resource_id), sleep=sleep, now=now)
-
-    def stop_now(
-        self,
-        kind: ResourceKind,
-        resource_id: str,
-        *,
-        clean: bool = False,
-        may_appear: bool = False,
-        seconds: float | None = None,
-        spent: float = 0.0,
-    ) -> str:
-        """
-        Ask a resource to stop from a dying task: within a few seconds, whatever the rest of the process is
-        doing.
-
-        It runs in a thread of its own, since the signal may have come while the main thread held a lock.
-
-        :param kind: The kind of resource.
-        :param resource_id: Its id.
-        :param clean: Whether its artifacts in S3 are deleted too.
-        :param may_appear: Whether the request that creates it may be under way: "not found" is then asked
-            again.
-        :param seconds: The budget (default: 4, or 2 where the resource may appear).
-        :param spent: What of it is spent already, in seconds (default: 0).
-        :return: What came of it, in words.
-        """
-        if seconds is None:
-            seconds = KILL_WHILE_STARTING_SECONDS if may_appear else KILL_BUDGET_SECONDS
-        seconds -= spent
-        outcome = [f"no answer within {seconds:.2g} s"]
-        deadline = time.monotonic() + seconds
-
-        def insist() -> None:
-            while time.monotonic() < deadline:
-                try:
-                    taken = self._stop(kind, resource_id, clean=clean, client=self.urgent_conn)
-                except NeptuneMLError as error:
-                    outcome[0] = str(error)
-                    refused = isinstance(error, NeptuneMLServiceError) and error.http_status in (400, 404)
-                    if not (error.transient or (may_appear and refused)):
-                        return
-                    time.sleep(_KILL_PAUSE_SECONDS)
-                else:
-                    outcome[0] = ASKED_TO_STOP if taken else "it had ended before"
-                    return
-
-        thread = threading.Thread(target=insist, name=f"stop {resource_id}", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        return outcome[0]
+        watch = Watch(wait, log=self.log)
+        return watch.wait(lambda: self.describe(kind, resource_id), sleep=time.sleep, now=time.time)
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -509,27 +455,8 @@ class NeptuneMLHook(AwsBaseHook):
             raise translated from error
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
 
-    def _stop(
-        self, kind: ResourceKind, resource_id: str, *, clean: bool, client: BaseClient, again: bool = True
-    ) -> bool:
-        members = {"id": resource_id, "clean": clean, **self._role()}
-        try:
-            self._call(kind, kind.stop_operation, resource_id, members, client=client)
-        except NeptuneMLServiceError as refusal:
-            if refusal.transient or refusal.http_status not in (400, 404):
-                raise
-            # "Already ended" and "no such id" differ in nothing but their wording. The resource itself knows.
-            named = {"id": resource_id, **self._role()}
-            description = self._call(kind, kind.get_operation, resource_id, named, client=client)
-            if kind.is_stopping(description):
-                return True
-            if kind.is_over(description):
-                return False
-            if not again:
-                raise
-            # Whoever stops what is just being started may have asked a moment before there was anything.
-            return self._stop(kind, resource_id, clean=clean, client=client, again=False)
-        return True
+    def _client_for(self, urgent: bool) -> BaseClient:
+        return self.urgent_conn if urgent else self.conn
 
     def _role(self) -> dict[str, str]:
         role = self.cluster.neptune_iam_role_arn
@@ -544,12 +471,11 @@ class NeptuneMLHook(AwsBaseHook):
         if not self._renewing.acquire(blocking=False):
             return
         try:
-            now = time.monotonic()
-            if now < self._read_at + seconds or now < self._tried_at + _RENEWAL_PAUSE_SECONDS:
+            now, read_at = time.monotonic(), self._clients.read_at
+            if now < read_at + seconds or now < self._renewal_tried_at + _RENEWAL_PAUSE_SECONDS:
                 return
-            is_first, self._tried_at = self._tried_at <= self._read_at, now
-            vars(self).update(self._read_again())
-            self._read_at = now
+            is_first, self._renewal_tried_at = self._renewal_tried_at <= read_at, now
+            self._clients = self._built_anew()
         except Exception as error:  # whatever Airflow's look-ups raise
             if is_first:
                 told = error if isinstance(error, NeptuneMLError) else f"{type(error).__name__} was raised."
@@ -557,8 +483,7 @@ class NeptuneMLHook(AwsBaseHook):
         finally:
             self._renewing.release()
 
-    def _read_again(self) -> dict[str, Any]:
-        """Return all that was built of the connections, built anew."""
+    def _built_anew(self) -> Clients:
         fresh = type(self)(
             self.neptune_ml_conn_id,
             aws_conn_id=self.aws_conn_id,
@@ -566,14 +491,11 @@ class NeptuneMLHook(AwsBaseHook):
             verify=self._verify,
             config=self._config,
         )
-        names = ("cluster", "conn_config", "conn", "start_conn", "urgent_conn")
-        renewed = {name: getattr(fresh, name) for name in names if name in vars(self)}
-        if "conn_config" in renewed and self.conn_config and fresh.cluster.iam_auth and not fresh.conn_config:
+        fresh._clients.build_as(self._clients)
+        if self.conn_config and fresh.cluster.iam_auth and not fresh.conn_config:
             # Airflow says so where its secrets backend is down, too.
             raise NeptuneMLUnreachableError(f"Connection {self.aws_conn_id!r} (aws_conn_id) is missing.")
-        if "conn" in renewed:
-            renewed["_client"] = renewed["conn"]
-        return renewed
+        return fresh._clients
 
 
 class _SharedHook(NeptuneMLHook):
@@ -582,7 +504,7 @@ class _SharedHook(NeptuneMLHook):
     @property
     def config(self) -> Config:
         """The configuration of clients: the user's, over one that holds a thread for seconds."""
-        return _TRIGGER_CONFIG.merge(super().config)
+        return TRIGGER_CONFIG.merge(super().config)
 
     def _get_caller(self, target_function_name: str = "execute") -> str:  # noqa: ARG002
         return "NeptuneMLJobTrigger"

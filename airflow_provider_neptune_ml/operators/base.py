@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -36,9 +37,8 @@ from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     NOT_FOUND_GRACE_SECONDS,
-    Goal,
+    Wait,
     Watch,
-    late_stop_in_words,
 )
 from airflow_provider_neptune_ml.task_state import is_shutdown
 from airflow_provider_neptune_ml.validation import (
@@ -54,11 +54,6 @@ if TYPE_CHECKING:
     from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
 T = TypeVar("T")
-
-# How long a stop insists where nothing kills the process for good: Airflow 2 gives a killed task a minute.
-UNHURRIED_STOP_SECONDS = 30.0
-# How long a kill asks Airflow whether a user is behind it. The rest of its budget is for the request.
-_STATE_SECONDS = 1.5
 
 
 class NeptuneMLOperator(NeptuneMLTask):
@@ -130,15 +125,9 @@ class NeptuneMLOperator(NeptuneMLTask):
         if self.deferrable:
             self._defer(context, resource_id, started_at)
         watch = Watch(
-            self.kind,
-            resource_id,
-            Goal.ended(self.kind) if self.until_ended else Goal.completed(self.kind),
-            started_at=started_at,
-            deadline=started_at + self.timeout,
-            poll_interval=self.poll_interval,
-            unreachable_timeout=self.unreachable_timeout,
-            not_found_grace=self.not_found_grace,
+            self._wait(resource_id, started_at, started_at + self.timeout),
             log=self.log,
+            on_progress=lambda _: self.kill.appeared(),
         )
         description = watch.wait(lambda: self._describe(resource_id), sleep=self.kill.sleep, now=time.time)
         return self._finish(context, resource_id, description)
@@ -149,18 +138,24 @@ class NeptuneMLOperator(NeptuneMLTask):
     def _trigger(self, context: Context, resource_id: str, started_at: float) -> NeptuneMLJobTrigger:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
+        deadline = min(started_at + self.timeout, execution_deadline(self, context))
         return NeptuneMLJobTrigger(
-            kind=self.kind.name,
-            resource_id=resource_id,
-            until_ended=self.until_ended,
-            started_at=started_at,
-            deadline=min(started_at + self.timeout, execution_deadline(self, context)),
-            poll_interval=self.poll_interval,
-            unreachable_timeout=self.unreachable_timeout,
-            not_found_grace=self.not_found_grace,
+            **self._wait(resource_id, started_at, deadline).serialize(),
             cancel_on_kill=self.cancel_on_kill and self._is_ours,
             cancel_on_timeout=self.cancel_on_timeout and self._is_ours,
             hook_parameters=self.hook_parameters,
+        )
+
+    def _wait(self, resource_id: str, started_at: float, deadline: float) -> Wait:
+        return Wait(
+            self.kind,
+            resource_id,
+            started_at,
+            deadline,
+            until_ended=self.until_ended,
+            poll_interval=self.poll_interval,
+            unreachable_timeout=self.unreachable_timeout,
+            not_found_grace=self.not_found_grace,
         )
 
     @property
@@ -322,7 +317,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
-        seconds = UNHURRIED_STOP_SECONDS if timed_out or not AIRFLOW_V_3_0_PLUS else None
+        seconds = cancellation.BUDGETS.unhurried if timed_out or not AIRFLOW_V_3_0_PLUS else None
         self.kill.cancel(seconds=seconds, spent=time.monotonic() - began)
 
     def _is_left_to_retry(self) -> bool:
@@ -331,7 +326,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             ti = get_current_context()["ti"]
         except (AirflowException, RuntimeError):  # outside of Airflow, as in a unit test
             return False
-        return self._retry_follows(ti) and is_shutdown(ti, _STATE_SECONDS)
+        return self._retry_follows(ti) and is_shutdown(ti, cancellation.BUDGETS.kill_question)
 
     def _retry_follows(self, ti: Any) -> bool:
         return self.durable and ti.try_number <= (ti.max_tries or 0)
@@ -361,11 +356,6 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 f" {type(error).__name__}: {full_stop(str(error))} {outcome}"
             ) from error
 
-    def _describe(self, resource_id: str) -> dict[str, Any]:
-        description = super()._describe(resource_id)
-        self.kill.appeared()
-        return description
-
     def release_or_cancel(
         self, context: Context, resource_id: str | None, *, may_appear: bool = False
     ) -> str:
@@ -376,11 +366,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         if self._retry_follows(ti):
             return f"The {self.kind.noun} may go on: a retry takes it over."
         if not (self.cancel_on_timeout and self._is_ours):
-            return late_stop_in_words(None)
-        outcome = self.hook.stop_now(
-            self.kind, resource_id, may_appear=may_appear, seconds=UNHURRIED_STOP_SECONDS
+            return cancellation.cancel_late(self.kind, None)
+        outcome = cancellation.cancel_now(
+            self.hook, self.kind, resource_id, may_appear=may_appear, seconds=cancellation.BUDGETS.unhurried
         )
-        return full_stop(f"No retry follows: {outcome}")
+        return full_stop(f"No retry follows: {outcome.words}")
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""
@@ -390,15 +380,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _cancel_late(self, resource_id: str) -> str:
         """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
-        if not (self.cancel_on_timeout and self._is_ours):
-            return late_stop_in_words(None)
-        try:
-            taken = self.retry(
-                lambda: self.hook.stop(self.kind, resource_id), f"Stopping {self.kind.title} {resource_id!r}"
-            )
-        except NeptuneMLError as error:
-            return late_stop_in_words(error)
-        return late_stop_in_words(taken)
+        is_wanted = self.cancel_on_timeout and self._is_ours
+        what = f"The {self.kind.cancellation} of {self.kind.title} {resource_id!r}"
+        return cancellation.cancel_late(
+            self.kind,
+            (lambda: self.retry(lambda: self.hook.stop(self.kind, resource_id), what)) if is_wanted else None,
+        )
 
 
 @cache

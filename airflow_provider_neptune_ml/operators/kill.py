@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError, full_stop
-from airflow_provider_neptune_ml.polling import ASKED_TO_STOP
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
@@ -87,14 +87,20 @@ class Kill:
         :param spent: what of it is spent already, in seconds.
         """
         resource_id, may_appear = self.target
-        if resource_id in (None, self._acknowledged_id):
+        if resource_id is None or resource_id == self._acknowledged_id:
             return
-        outcome = self._hook().stop_now(
-            self._kind, resource_id, clean=clean, may_appear=may_appear, seconds=seconds, spent=spent
+        outcome = cancellation.cancel_now(
+            self._hook(),
+            self._kind,
+            resource_id,
+            clean=clean,
+            may_appear=may_appear,
+            seconds=seconds,
+            spent=spent,
         )
-        if outcome == ASKED_TO_STOP:
+        if outcome.accepted:
             self.acknowledge(resource_id)
-        self.receive(full_stop(f"{self._kind.title.capitalize()} {resource_id!r}: {outcome}"))
+        self.receive(full_stop(f"{self._kind.title.capitalize()} {resource_id!r}: {outcome.words}"))
         # Not here: the signal may have come in the middle of a line of the log, with its lock held.
         line = threading.Thread(target=self._log.warning, args=("Killed. %s", self._outcome), daemon=True)
         line.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.compat import (
-    CAN_RUN_WITHOUT_WORKER,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -25,18 +23,21 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLFail
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
-    AIRFLOW_TIMEOUT_MARGIN_SECONDS,
-    Goal,
+    Wait,
     Watch,
     validated_targets,
+)
+from airflow_provider_neptune_ml.sensors.from_trigger import (
+    obstacle_to_end,
+    obstacle_to_start,
+    start_trigger_args,
+    trigger_arguments,
 )
 from airflow_provider_neptune_ml.validation import is_templated, validate_seconds
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
 
-_TOO_OLD = "that needs Airflow 3.3 or newer"
-TRIGGER_PATH = "airflow_provider_neptune_ml.triggers.neptune_ml.NeptuneMLJobTrigger"
 # What poking raises, by the status of the trigger's event.
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
 
@@ -100,9 +101,10 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _complete_init(self) -> None:
         """Check the arguments once a leaf has set its id, and tell Airflow how to start in the triggerer."""
         self.validate_arguments()
-        self._obstacle = self._obstacle_to_start()
+        self._obstacle = obstacle_to_start(self)
         if self._wants_to_start_from_trigger and not self._obstacle:
-            self._start_from_trigger()
+            self.start_from_trigger = True
+            self.start_trigger_args = start_trigger_args(self)
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
@@ -131,7 +133,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowException as error:
                 failure = error.__cause__ if isinstance(error, AirflowSkipException) else error
-                if isinstance(failure, AirflowSensorTimeout) and self._execution_timeout_comes_first:
+                if isinstance(failure, AirflowSensorTimeout) and self.execution_timeout_comes_first:
                     raise AirflowTaskTimeout(str(failure)) from None
                 # Airflow 2 forgets never_fail here.
                 if self.never_fail and failure is error:
@@ -148,7 +150,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             # Nor may it be right at all.
             self.validate_arguments()
             self._defer(context)
-        if self.end_from_trigger and (obstacle := self._obstacle_to_end()):
+        if self.end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("The wait ends in a worker: %s", obstacle)
         if event["status"] == "success":
             return event["description"]
@@ -178,15 +180,18 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def _new_watch(self, context: Context) -> Watch:
         started_at = self._first_poke(context)
-        return Watch(
+        return Watch(self.wait(started_at, started_at + self.timeout), log=self.log)
+
+    def wait(self, started_at: float, deadline: float) -> Wait:
+        """Describe the wait, from when until when (both in seconds since the epoch)."""
+        return Wait(
             self.kind,
             self.resource_id,
-            Goal.completed(self.kind, self.target_statuses),
-            started_at=started_at,
-            deadline=started_at + self.timeout,
+            started_at,
+            deadline,
+            target_statuses=self.target_statuses,
             poll_interval=self.poke_interval,
             unreachable_timeout=self.unreachable_timeout,
-            log=self.log,
         )
 
     def _first_poke(self, context: Context) -> float:
@@ -204,59 +209,15 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
         started_at = self._first_poke(context)
+        deadline = min(started_at + self.timeout, execution_deadline(self, context))
         self.defer(
-            trigger=NeptuneMLJobTrigger(
-                **self._trigger_kwargs(),
-                resource_id=self.resource_id,
-                started_at=started_at,
-                deadline=min(started_at + self.timeout, execution_deadline(self, context)),
-            ),
+            trigger=NeptuneMLJobTrigger(**trigger_arguments(self, self.wait(started_at, deadline))),
             method_name="execute_complete",
         )
 
-    def _start_from_trigger(self) -> None:
-        from airflow.triggers.base import StartTriggerArgs
-
-        self.start_from_trigger = True
-        seconds = self.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS
-        if self.execution_timeout:
-            seconds = min(seconds, self.execution_timeout.total_seconds())
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=TRIGGER_PATH,
-            trigger_kwargs={
-                **self._trigger_kwargs(),
-                "resource_id": as_template(self.resource_id),
-                "airflow_timeout": seconds,
-            },
-            next_method="execute_complete",
-            timeout=timedelta(seconds=seconds),
-        )
-
-    def _obstacle_to_start(self) -> str | None:
-        """Return what keeps the wait from beginning in the triggerer, as far as it can be known here."""
-        if not CAN_RUN_WITHOUT_WORKER:
-            return _TOO_OLD
-        arguments = {field: getattr(self, field) for field in self.template_fields}
-        arguments[self.kind.id_argument] = as_template(self.resource_id) or self.resource_id
-        unknown = (
-            f"{name} is only known to a worker" for name, value in arguments.items() if not is_plain(value)
-        )
-        return next(unknown, None)
-
-    def _obstacle_to_end(self) -> str | None:
-        """Return what keeps the wait from ending in the triggerer: what Airflow leaves out there."""
-        if not CAN_RUN_WITHOUT_WORKER:
-            return _TOO_OLD
-        left_out = {
-            "outlets": self.outlets,
-            "do_xcom_push=False": not self.do_xcom_push,
-            "multiple_outputs": self.multiple_outputs,
-            "on_skipped_callback": self.on_skipped_callback,
-        }
-        return next((name for name, is_set in left_out.items() if is_set), None)
-
     @property
-    def _execution_timeout_comes_first(self) -> bool:
+    def execution_timeout_comes_first(self) -> bool:
+        """Whether ``execution_timeout`` is over before ``timeout``."""
         allowed = self.execution_timeout
         return allowed is not None and allowed.total_seconds() < self.timeout
 
@@ -271,42 +232,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             if cause and (is_trouble or isinstance(cause, AirflowTaskTimeout)):
                 raise cause from None
             raise AirflowSkipException(str(cause or skip)) from cause
-
-    def _trigger_kwargs(self) -> dict[str, Any]:
-        """Return what the trigger needs besides the id and the time."""
-        can_end = self.end_from_trigger and not self._obstacle_to_end()
-        # Only a worker fails a task so that it isn't retried, knows of never_fail, and which time was over.
-        needs_worker = (
-            self.retries or self.never_fail or (self.soft_fail and self._execution_timeout_comes_first)
-        )
-        return {
-            "kind": self.kind.name,
-            "target_statuses": self.target_statuses,
-            "poll_interval": self.poke_interval,
-            "unreachable_timeout": self.unreachable_timeout,
-            "end_from_trigger": can_end,
-            "fail_from_trigger": can_end and not needs_worker,
-            "soft_fail": self.soft_fail,
-            "hook_parameters": self.hook_parameters,
-        }
-
-
-def is_plain(value: Any) -> bool:
-    """Tell whether a value, or template, reaches the triggerer as it is: not the output of a task."""
-    try:
-        json.dumps(value)
-    except (TypeError, ValueError):
-        return False
-    return True
-
-
-def as_template(value: Any) -> str | None:
-    """Return a template that the triggerer renders to what an argument stands for, or None."""
-    if isinstance(value, str):
-        return value
-    if type(value).__name__ == "PlainXComArg":
-        return f"{{{{ ti.xcom_pull(task_ids={value.operator.task_id!r}, key={value.key!r}) }}}}"
-    return None
 
 
 class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):

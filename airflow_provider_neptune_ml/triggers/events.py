@@ -27,7 +27,7 @@ from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     HEARTBEAT_SECONDS,
     Description,
-    Goal,
+    Wait,
     Watch,
     validated_targets,
 )
@@ -135,7 +135,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._has_warned = False
 
     def _validate(self) -> None:
-        jobs = [name for name, row in KINDS.items() if row.statuses.stopped is not None]
+        jobs = [name for name, row in KINDS.items() if row.is_job]
         if self.kind not in jobs:
             raise ValueError(f"kind={self.kind!r} must be a kind of job: {', '.join(jobs)}")
         # Not a template: there is nothing that could render it.
@@ -241,14 +241,8 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         return await with_hook(self._hook_parameters, lambda hook: hook.describe(self.kind, job_id))
 
     def _watch(self, job_id: str, *, taken_over: bool = False) -> Watch:
-        return Watch(
-            self._row,
-            job_id,
-            Goal.completed(self._row, self.target_statuses),
-            started_at=time.time(),
-            taken_over=taken_over,
-            log=self.log,
-        )
+        wait = Wait(self._row, job_id, time.time(), target_statuses=self.target_statuses)
+        return Watch(wait, log=self.log, taken_over=taken_over)
 
     def _note_end(self, job_id: str) -> None:
         assert self._ended is not None  # noqa: S101

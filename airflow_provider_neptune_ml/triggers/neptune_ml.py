@@ -6,9 +6,8 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.triggers.base import (
@@ -18,8 +17,8 @@ from airflow.triggers.base import (
     TaskSuccessEvent,
     TriggerEvent,
 )
-from jinja2 import StrictUndefined
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -36,10 +35,10 @@ from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     TAKEN_OVER_AFTER_SECONDS,
     Description,
-    Goal,
+    Wait,
     Watch,
-    late_stop_in_words,
 )
+from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
     AIRFLOW_CALLS_ON_KILL,
@@ -57,10 +56,6 @@ T = TypeVar("T")
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
 _FIRST_POLL_SECONDS = 5.0
-# Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout): to find out whose doing it was, and to
-# cancel with what is left, which is never less than the second figure.
-_KILL_SECONDS = 24.0
-_STOP_SECONDS = 8.0
 _LOOK_AGAIN_SECONDS = 2.0
 
 
@@ -150,11 +145,11 @@ class NeptuneMLJobTrigger(BaseTrigger):
         """
         Render the templates of a task that starts here.
 
-        What can't be rendered here, or not safely, is left to a worker: see :func:`_cautious`.
+        What can't be rendered here, or not safely, is left to a worker: see :func:`known_in_triggerer`.
         """
         try:
-            known = _cautious(context)
-            strict = (jinja_env or self.get_template_env()).overlay(undefined=_Unknown)
+            known = known_in_triggerer(context)
+            strict = (jinja_env or self.get_template_env()).overlay(undefined=Unknown)
             for field in _TEMPLATED:
                 setattr(self, field, self.render_template(getattr(self, field), known, strict))
         except Exception as error:  # a template may raise anything
@@ -167,7 +162,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except ValueError as error:
             yield self._event("unresolved", message=self._unresolved or str(error))
             return
-        self._ends_at = watch.deadline
+        self._ends_at = watch.spec.deadline
         try:
             event = await self._end_of(watch)
         except asyncio.CancelledError:
@@ -183,7 +178,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             await asyncio.sleep(random.uniform(0, first))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
-            stopped = "" if self.cancel_on_timeout is None else f" {await _promptly(self._stop())}"
+            stopped = "" if self.cancel_on_timeout is None else f" {await _promptly(self._cancel_late())}"
             return self._failure("timeout", f"{error}{stopped}")
         except NeptuneMLFailedError as error:
             return self._failure("failed", str(error), description=dict(error.description))
@@ -205,11 +200,11 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def _cancel_for_user(self) -> None:
         kind = find_kind(self.kind)
-        name, until = f"{kind.title} {self.resource_id!r}", time.monotonic() + _KILL_SECONDS
+        name, until = f"{kind.title} {self.resource_id!r}", time.monotonic() + cancellation.BUDGETS.trigger
         while (fate := await self._fate()) is not Fate.CONTINUES:
             found = await self._describe_now()
             is_meant = is_to_be_cancelled(fate, kind, found, may_appear=self._may_appear())
-            if is_meant is not None or time.monotonic() >= until - _STOP_SECONDS:
+            if is_meant is not None or time.monotonic() >= until - cancellation.BUDGETS.trigger_request:
                 break
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         else:
@@ -218,15 +213,16 @@ class NeptuneMLJobTrigger(BaseTrigger):
         if is_meant:
             outcome = await with_hook(
                 self.hook_parameters,
-                lambda hook: hook.stop_now(
+                lambda hook: cancellation.cancel_now(
+                    hook,
                     kind,
                     self.resource_id,
                     may_appear=self._may_appear(),
-                    seconds=max(until - time.monotonic(), _STOP_SECONDS),
+                    seconds=max(until - time.monotonic(), cancellation.BUDGETS.trigger_request),
                 ),
                 urgent=True,
             )
-            self.log.warning("Killed: %s: %s", name, outcome)
+            self.log.warning("Killed: %s: %s", name, outcome.words)
             return
         state = found if isinstance(found, NeptuneMLError) else found.get("status")
         if is_meant is None:
@@ -261,7 +257,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         try:
             return await with_hook(
                 self.hook_parameters,
-                lambda hook: hook.describe_now(find_kind(self.kind), self.resource_id),
+                lambda hook: hook.describe(self.kind, self.resource_id, urgent=True),
                 urgent=True,
             )
         except NeptuneMLError as error:
@@ -278,37 +274,38 @@ class NeptuneMLJobTrigger(BaseTrigger):
             deadline = latest if deadline is None else min(deadline, latest)
             if started_at is None and self.airflow_timeout is not None:
                 started_at = airflows - self.airflow_timeout
-        return Watch(
+        wait = Wait(
             kind,
             self.resource_id,
-            Goal.ended(kind) if self.until_ended else Goal.completed(kind, self.target_statuses),
-            started_at=time.time() if started_at is None else started_at,
-            deadline=deadline,
+            time.time() if started_at is None else started_at,
+            deadline,
+            until_ended=self.until_ended,
+            target_statuses=self.target_statuses,
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,
             not_found_grace=self.not_found_grace,
-            taken_over=started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS,
-            log=self.log,
         )
+        taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
+        return Watch(wait, log=self.log, taken_over=taken_over)
 
     async def _describe(self) -> Description:
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
 
-    async def _stop(self) -> str:
-        """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
-        if not self.cancel_on_timeout:
-            return late_stop_in_words(None)
-        patience = Patience(f"Stopping {self.resource_id!r}", self.unreachable_timeout, self.log)
-        try:
-            taken = await patiently_async(
-                lambda: with_hook(self.hook_parameters, lambda hook: hook.stop(self.kind, self.resource_id)),
+    async def _cancel_late(self) -> str:
+        kind = find_kind(self.kind)
+        patience = Patience(
+            f"The {kind.cancellation} of {self.resource_id!r}", self.unreachable_timeout, self.log
+        )
+
+        async def request() -> bool:
+            return await patiently_async(
+                lambda: with_hook(self.hook_parameters, lambda hook: hook.stop(kind, self.resource_id)),
                 patience,
                 sleep=asyncio.sleep,
                 now=time.time,
             )
-        except NeptuneMLError as error:
-            return late_stop_in_words(error)
-        return late_stop_in_words(taken)
+
+        return await cancellation.cancel_late_async(kind, request if self.cancel_on_timeout else None)
 
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
@@ -339,67 +336,5 @@ async def _promptly(work: Coroutine[Any, Any, T]) -> T:
         task.cancel()
 
 
-class _Unknown(StrictUndefined):
-    """
-    What a template names and is not known here.
-
-    A worker may know it, such as the Dag's own macros, so that no default may stand in for it. What a mapping
-    (``params``, ``dag_run.conf``) lacks, it lacks for a worker too.
-    """
-
-    def __init__(self, hint: str | None = None, obj: Any = None, name: str | None = None, *args: Any) -> None:
-        super().__init__(hint, obj, name, *args)
-        if not isinstance(obj, Mapping):
-            raise LookupError(f"{name or hint} is not known here")
-
-
-class _CautiousTaskInstance(SimpleNamespace):
-    """
-    A task instance for templates that are rendered in the triggerer.
-
-    There, Airflow 3.3's ``xcom_pull`` without a map index never returns, and one that finds nothing would
-    turn into an id that is not meant. The first gets the map index of an unmapped task, the second raises.
-    """
-
-    def __init__(self, ti: Any, **known: Any) -> None:
-        super().__init__(**known)
-        self._pull = ti.xcom_pull
-
-    def xcom_pull(self, *args: Any, map_indexes: Any = -1, default: Any = None, **kwargs: Any) -> Any:  # noqa: ARG002
-        """Pull one XCom; a worker's pull takes no heed of a default where there is no map index either."""
-        if not isinstance(map_indexes, int):
-            raise LookupError("XComs of several map indexes")
-        value = self._pull(*args, map_indexes=map_indexes, **kwargs)
-        if any(item is None for item in (value if isinstance(value, list) else [value])):
-            raise LookupError("no such XCom of an unmapped task")
-        return value
-
-
-def _cautious(context: Mapping[str, Any]) -> Any:
-    """
-    Return what of a context is here as it is in a worker.
-
-    The rest of Airflow 3.3's is empty or made up in the triggerer (``triggering_asset_events``,
-    ``dag_run.clear_number``, ``ti.max_tries``), or asks its supervisor what that never answers
-    (``prev_start_date_success``, ``task_state_store``, ``ti.get_previous_dagrun()``).
-    """
-    parts = {key: {name: getattr(context[key], name) for name in names} for key, names in _PARTS.items()}
-    ti = _CautiousTaskInstance(context["ti"], **parts.pop("ti"))
-    known = {key: context[key] for key in _WHOLE if key in context}
-    known |= {key: SimpleNamespace(**part) for key, part in parts.items()}
-    return {**known, "ti": ti, "task_instance": ti}
-
-
 _FIELDS = tuple(inspect.signature(NeptuneMLJobTrigger).parameters)
 _TEMPLATED = ("resource_id", "target_statuses", "hook_parameters")
-_WHOLE = (
-    *("run_id", "params", "macros", "var", "conn", "partition_key", "partition_date"),
-    *("logical_date", "data_interval_start", "data_interval_end"),
-    *("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz"),
-)
-_PARTS = {
-    "ti": ("dag_id", "task_id", "run_id", "map_index", "try_number"),
-    "dag_run": ("dag_id", "run_id", "conf", "logical_date", "data_interval_start", "data_interval_end"),
-    "dag": ("dag_id",),
-    "task": ("task_id",),
-}

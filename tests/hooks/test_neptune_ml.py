@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
@@ -24,6 +25,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
+from airflow_provider_neptune_ml.hooks import clients
 from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
 from airflow_provider_neptune_ml.hooks.errors import translate
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
@@ -52,8 +54,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 ROLE = "arn:aws:iam::1:role/n"
 # As they are for users: tests have more time.
-BUDGETS = hooks.KILL_WHILE_STARTING_SECONDS, hooks.KILL_BUDGET_SECONDS
-KILL_CONFIG: Any = hooks._KILL_CONFIG
+BUDGETS = cancellation.BUDGETS
+KILL_CONFIG: Any = clients.KILL_CONFIG
 
 
 @pytest.fixture
@@ -167,10 +169,13 @@ def test_wrong_times_of_a_wait(
     assert not simulator.journal
 
 
-def test_times_of_a_wait_as_timedelta(hook: NeptuneMLHook, simulator: Simulator) -> None:
+def test_times_of_a_wait_as_timedelta(
+    hook: NeptuneMLHook, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Times can be timedeltas."""
     simulator.seed("modeltraining", "mine", status="InProgress")
-    clock, began = Clock(simulator), simulator.now()
+    began = simulator.now()
+    Clock(simulator).install(monkeypatch)
 
     with pytest.raises(NeptuneMLTimeoutError):
         hook.wait(
@@ -179,8 +184,6 @@ def test_times_of_a_wait_as_timedelta(hook: NeptuneMLHook, simulator: Simulator)
             poll_interval=timedelta(minutes=1),
             timeout=timedelta(minutes=5),
             unreachable_timeout=timedelta(minutes=2),
-            sleep=clock.sleep,
-            now=clock.time,
         )
 
     assert simulator.now() - began == pytest.approx(300)
@@ -312,11 +315,18 @@ def test_roles_come_from_the_connection(
 
 
 def test_kill_fits_into_airflows_time() -> None:
-    """Airflow 3 kills a task for good 5 s after it was asked to end: a request to stop, or two, fit in."""
-    while_starting, budget = BUDGETS
+    """Airflow 3 sends SIGKILL 5 s after SIGTERM: two requests to cancel, or a question and one, fit in."""
+    assert 2 * BUDGETS.kill_while_starting <= BUDGETS.kill < 5
+    assert BUDGETS.kill_question < BUDGETS.kill_while_starting
+    assert KILL_CONFIG.connect_timeout + KILL_CONFIG.read_timeout < BUDGETS.kill
 
-    assert 2 * while_starting <= budget < 5
-    assert KILL_CONFIG.connect_timeout + KILL_CONFIG.read_timeout < budget
+
+def test_kill_fits_into_the_triggerers_time() -> None:
+    """Airflow 3.3 gives a trigger's on_kill 30 s: what it looks at last, and its request, fit in."""
+    look = KILL_CONFIG.connect_timeout + KILL_CONFIG.read_timeout
+
+    assert BUDGETS.trigger + look < 30
+    assert look < BUDGETS.trigger_request < BUDGETS.trigger
 
 
 # Connecting
@@ -671,7 +681,7 @@ def test_edited_connection_is_picked_up_by_a_wait(
         lambda: connect(monkeypatch, connection, extra={**connection["extra"], "neptune_iam_role_arn": ROLE})
     ]
 
-    NeptuneMLHook().wait("modeltraining", "mine", sleep=clock.sleep, now=clock.time)
+    NeptuneMLHook().wait("modeltraining", "mine")
 
     began = simulator.journal[0].at
     ages: dict[bool, list[float]] = {True: [], False: []}
@@ -914,8 +924,8 @@ def test_triggers_are_not_held_up_for_long(
     connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps({"conn_type": "aws", "extra": in_aws}))
 
-    config = shared_hook({"config": argument}).conn.meta.config
-    own = NeptuneMLHook(config=argument).conn.meta.config
+    config: Any = shared_hook({"config": argument}).conn.meta.config
+    own: Any = NeptuneMLHook(config=argument).conn.meta.config
 
     assert (config.connect_timeout, config.read_timeout, config.retries["total_max_attempts"]) == expected
     assert own.connect_timeout == (argument or {}).get("connect_timeout", 60)

@@ -134,7 +134,7 @@ def test_kill_leaves_what_served_before(simulator: Simulator, try_number: int) -
     if try_number == 2:
         update().execute(context())
     task = update(wait_for_completion=True, timeout=0)
-    with pytest.raises(NeptuneMLTimeoutError, match=r"still Updating.* It goes on"):
+    with pytest.raises(NeptuneMLTimeoutError, match=r"still Updating.* It continues"):
         task.execute(context(try_number=try_number))
 
     task.on_kill()

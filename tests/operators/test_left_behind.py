@@ -43,7 +43,7 @@ def test_kill_while_the_look_up_waits_out_trouble(simulator: Simulator) -> None:
 
     with (
         interrupted(simulator, GET, task.on_kill, calls=2),
-        pytest.raises(NeptuneMLKilledError, match="asked to stop"),
+        pytest.raises(NeptuneMLKilledError, match="cancellation requested"),
     ):
         task.execute(context(try_number=2))
 
@@ -117,7 +117,7 @@ def test_cancel_killed_before_its_client_is_there(simulator: Simulator) -> None:
     task = cancel()
     task.on_kill()
 
-    with pytest.raises(NeptuneMLKilledError, match=r"'mine': it was asked to stop\.$"):
+    with pytest.raises(NeptuneMLKilledError, match=r"'mine': cancellation requested\.$"):
         task.execute(context())
 
     assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
@@ -130,9 +130,9 @@ def test_cancel_killed_before_its_client_is_there(simulator: Simulator) -> None:
     ("arguments", "max_tries", "words", "left"),
     [
         ({}, 1, "The job may go on: a retry takes it over.", "InProgress"),
-        ({}, 0, "No retry follows: it was asked to stop.", "Stopping"),
-        ({"durable": False}, 1, "No retry follows: it was asked to stop.", "Stopping"),
-        ({"cancel_on_timeout": False}, 0, "It goes on (cancel_on_timeout is False).", "InProgress"),
+        ({}, 0, "No retry follows: cancellation requested.", "Stopping"),
+        ({"durable": False}, 1, "No retry follows: cancellation requested.", "Stopping"),
+        ({"cancel_on_timeout": False}, 0, "It continues (cancel_on_timeout is False).", "InProgress"),
     ],
 )
 @pytest.mark.parametrize("deferred", [False, True], ids=["sync", "deferred"])
@@ -162,7 +162,8 @@ def test_start_that_was_never_answered(simulator: Simulator) -> None:
     task = start(job_id="mine", unreachable_timeout=0)
 
     with pytest.raises(
-        NeptuneMLUnreachableError, match=r"It may have been started\. No retry follows: it was"
+        NeptuneMLUnreachableError,
+        match=r"may have been started\. No retry follows: cancellation requested",
     ):
         task.execute(context())
 
@@ -185,7 +186,7 @@ def test_deferred_task_that_airflow_gave_up(simulator: Simulator) -> None:
         start(wait_for_completion=True, deferrable=True).execute(where)
 
     with pytest.raises(
-        NeptuneMLTimeoutError, match=r"\(execution_timeout\) is over\. It was asked to stop\.$"
+        NeptuneMLTimeoutError, match=r"\(execution_timeout\) is over\. Its cancellation was requested\.$"
     ):
         start().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
 
@@ -241,7 +242,7 @@ def test_airflow_gave_up_an_update(simulator: Simulator) -> None:
 
     with pytest.raises(TaskDeferred):
         update().execute(where)
-    with pytest.raises(NeptuneMLTimeoutError, match="It goes on"):
+    with pytest.raises(NeptuneMLTimeoutError, match="It continues"):
         update().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
 
     assert simulator.describe("endpoints", "mine")["status"] == "Updating"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
@@ -389,7 +390,7 @@ def test_kill_while_waiting(simulator: Simulator) -> None:
     with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError) as killed:
         task.execute(context())
 
-    assert str(killed.value) == "The task was killed. Model training job 'mine': it was asked to stop."
+    assert str(killed.value) == "The task was killed. Model training job 'mine': cancellation requested."
     assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
     assert statuses(simulator)["mine"] == "Stopping"
 
@@ -484,7 +485,7 @@ def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
     send = task.hook.start
 
     def note_and_send(*args: Any, **kwargs: Any) -> Any:
-        built.append("urgent_conn" in vars(task.hook))
+        built.append("urgent_conn" in task.hook._clients._parts)
         return send(*args, **kwargs)
 
     task.hook.start = note_and_send  # type: ignore[method-assign]
@@ -541,9 +542,9 @@ def test_kill_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         silent.add_fault(Fault(kind="slow", times=None, seconds=3600))
         task = cancel()
 
-        outcome = task.hook.stop_now(task.kind, "mine", seconds=0.5)
+        outcome = cancellation.cancel_now(task.hook, task.kind, "mine", seconds=0.5)
 
-        assert outcome == "no answer within 0.5 s"
+        assert outcome == (False, "no answer within 0.5 s")
 
 
 def test_execution_timeout_cancels(simulator: Simulator) -> None:
@@ -567,7 +568,7 @@ def test_execution_timeout_cancels(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(
     ("cancel_on_timeout", "words"),
-    [(True, "It was asked to stop"), (False, r"It goes on \(cancel_on_timeout is False\)")],
+    [(True, "Its cancellation was requested"), (False, r"It continues \(cancel_on_timeout is False\)")],
 )
 def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> None:
     """When its time is over the task fails, and says what became of the job."""

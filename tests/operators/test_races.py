@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
@@ -16,13 +17,11 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
-from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
-from airflow_provider_neptune_ml.operators import base
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import ONCE, PATIENCE_SECONDS, connect
+from tests.conftest import ONCE, PATIENCE_SECONDS, connect, set_budgets
 from tests.contexts import TaskInstance, TaskStateStore, context
 from tests.interruptions import Interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
@@ -42,7 +41,7 @@ however_ended = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def _time_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unhurried stop is not over because this machine stood still, either."""
-    monkeypatch.setattr(base, "UNHURRIED_STOP_SECONDS", PATIENCE_SECONDS)
+    set_budgets(monkeypatch, unhurried=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -242,7 +241,7 @@ def test_kill_while_the_end_is_told(simulator: Simulator, deployed: Any, step: s
     task = deploy()
     before_step(step, deployed, task.on_kill)
 
-    with pytest.raises(NeptuneMLKilledError, match="'mine': it was asked to stop"):
+    with pytest.raises(NeptuneMLKilledError, match="'mine': deletion requested"):
         resume(task, simulator, deployed)
 
     assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
@@ -262,7 +261,7 @@ def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigge
     task = deploy()
     before(deployed["ti"], "xcom_pull", task.on_kill)
 
-    with pytest.raises(NeptuneMLKilledError, match="'mine': it was asked to stop"):
+    with pytest.raises(NeptuneMLKilledError, match="'mine': deletion requested"):
         resume(task, simulator, deployed, trigger_broke=trigger_broke)
 
     assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
@@ -275,7 +274,7 @@ def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigge
 @pytest.mark.parametrize(
     ("max_tries", "words", "left"),
     [
-        (0, "No retry follows: it was asked to stop.", "Stopping"),
+        (0, "No retry follows: cancellation requested.", "Stopping"),
         (1, "The job may go on: a retry takes it over.", "InProgress"),
     ],
 )
@@ -300,7 +299,7 @@ def test_failure_after_the_wait(simulator: Simulator, deployed: Any, step: str) 
     before_step(step, deployed, fail)
 
     with pytest.raises(
-        NeptuneMLError, match=r"'mine'.*API server: 503\. No retry follows: it was asked to stop\.$"
+        NeptuneMLError, match=r"'mine'.*API server: 503\. No retry follows: deletion requested\.$"
     ) as failed:
         resume(deploy(), simulator, deployed)
 
@@ -326,7 +325,7 @@ def test_given_up_start_that_arrives_late(simulator: Simulator, refused: bool) -
 
     with pytest.raises(
         NeptuneMLServiceError if refused else NeptuneMLUnreachableError,
-        match=r"It may have been started\. No retry follows: it was asked to stop\.$",
+        match=r"It may have been started\. No retry follows: cancellation requested\.$",
     ):
         task.execute(context())
 
@@ -340,7 +339,9 @@ def test_duplicate_that_is_not_found_yet(lagging: Simulator, own_id: dict[str, s
     task = start(botocore_config=ONCE, **own_id)
     during(task.hook.urgent_conn, GET, lambda: lagging.advance(60), call=2)
 
-    with pytest.raises(NeptuneMLError, match=r"It may have been started\. No retry follows: it was asked"):
+    with pytest.raises(
+        NeptuneMLError, match=r"It may have been started\. No retry follows: cancellation requested"
+    ):
         task.execute(context())
 
     assert list(statuses(lagging).values()) == ["Stopping"]
@@ -365,9 +366,9 @@ def test_stop_of_what_is_refused_and_there(simulator: Simulator) -> None:
         Fault("access_denied", operation=CANCEL, status=404, code="MLResourceNotFoundException", times=2)
     )
 
-    outcome = start().hook.stop_now(MODEL_TRAINING, "mine", may_appear=True)
+    outcome = cancellation.cancel_now(start().hook, MODEL_TRAINING, "mine", may_appear=True)
 
-    assert outcome == "it was asked to stop"
+    assert outcome == (True, "cancellation requested")
     assert statuses(simulator) == {"mine": "Stopping"}
 
 
@@ -380,7 +381,7 @@ def test_kill_while_the_last_client_is_built(simulator: Simulator, monkeypatch: 
 
     def act() -> None:
         with monkeypatch.context() as hurried:
-            hurried.setattr(hooks, "KILL_WHILE_STARTING_SECONDS", 0.1)
+            set_budgets(hurried, kill_while_starting=0.1)
             task.on_kill()
 
     before(task.hook, "get_client_type", act, call=3)
@@ -394,7 +395,7 @@ def test_clients_are_there_before_the_start(simulator: Simulator) -> None:
     """No time passes between the last look for a kill and the request: its client is there before."""
     task = start(job_id="mine")
     built: list[str] = []
-    before(task.hook, "start", lambda: built.extend(vars(task.hook)))
+    before(task.hook, "start", lambda: built.extend(task.hook._clients._parts))
 
     task.execute(context())
 

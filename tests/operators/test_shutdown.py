@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_neptune_ml import task_state
 from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
-from airflow_provider_neptune_ml.operators import base
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import set_budgets
 from tests.contexts import KEY, context, running
 from tests.interruptions import interrupted
 from tests.operators.test_neptune_ml import GET, START, start, statuses
@@ -90,7 +90,7 @@ def test_state_that_is_not_told_in_time(
     """A job is cancelled where Airflow does not tell the state within the time that a kill has."""
     left_as("running")
     never = Event()
-    monkeypatch.setattr(base, "_STATE_SECONDS", 0.05)
+    set_budgets(monkeypatch, kill_question=0.05)
     monkeypatch.setattr(task_state, "state_of", lambda _: never.wait(60) and "running")
 
     terminated(simulator)

@@ -139,7 +139,7 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
 
     assert event["status"] == "timeout"
     assert "'mine' is still InProgress" in event["message"]
-    assert ("It was asked to stop" in event["message"]) is cancel_on_timeout
+    assert ("Its cancellation was requested" in event["message"]) is cancel_on_timeout
     assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_timeout
 
 

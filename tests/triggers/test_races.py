@@ -18,7 +18,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
-from tests.conftest import ONCE, PATIENCE_SECONDS
+from tests.conftest import ONCE, PATIENCE_SECONDS, set_budgets
 from tests.contexts import KEY
 from tests.operators.test_neptune_ml import CANCEL, GET
 from tests.operators.test_races import during
@@ -32,10 +32,8 @@ HOOK = {"config": ONCE}
 
 
 @pytest.fixture(autouse=True)
-def _no_hurry_in_the_triggerer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill is not over because this machine stood still."""
-    monkeypatch.setattr(triggers, "_KILL_SECONDS", 2 * PATIENCE_SECONDS)
-    monkeypatch.setattr(triggers, "_STOP_SECONDS", PATIENCE_SECONDS)
+def _looks_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second look need not be waited for."""
     monkeypatch.setattr(triggers, "_LOOK_AGAIN_SECONDS", 0.01)
 
 
@@ -249,8 +247,7 @@ def test_kill_of_a_wait_for_an_endpoint_in_service(
     left: str,
 ) -> None:
     """An endpoint in service is deleted if a user ended its task, and left while that can't be told."""
-    monkeypatch.setattr(triggers, "_KILL_SECONDS", 0.0)
-    monkeypatch.setattr(triggers, "_STOP_SECONDS", PATIENCE_SECONDS)
+    set_budgets(monkeypatch, trigger=0.0)
     left_as(state, **xcoms)
     simulator.seed("endpoints", "mine", status="InService")
 

@@ -1,0 +1,96 @@
+"""Sensors that start and end in the triggerer: what Airflow is told at parse time, and what rules it out."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.polling import AIRFLOW_TIMEOUT_MARGIN_SECONDS, Wait
+
+if TYPE_CHECKING:
+    from airflow.triggers.base import StartTriggerArgs
+
+    from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLSensor
+
+TRIGGER_PATH = "airflow_provider_neptune_ml.triggers.neptune_ml.NeptuneMLJobTrigger"
+_TOO_OLD = "that needs Airflow 3.3 or newer"
+
+
+def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:
+    """Return how Airflow starts a sensor in the triggerer, whose templates are rendered there."""
+    from airflow.triggers.base import StartTriggerArgs
+
+    seconds = sensor.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS
+    if sensor.execution_timeout:
+        seconds = min(seconds, sensor.execution_timeout.total_seconds())
+    # When it starts is known there only.
+    arguments = trigger_arguments(sensor, sensor.wait(0.0, 0.0)) | {"started_at": None, "deadline": None}
+    return StartTriggerArgs(
+        trigger_cls=TRIGGER_PATH,
+        trigger_kwargs={
+            **arguments,
+            "resource_id": as_template(sensor.resource_id),
+            "airflow_timeout": seconds,
+        },
+        next_method="execute_complete",
+        timeout=timedelta(seconds=seconds),
+    )
+
+
+def trigger_arguments(sensor: NeptuneMLSensor, wait: Wait) -> dict[str, Any]:
+    """Return the arguments of the trigger that waits for a sensor."""
+    can_end = sensor.end_from_trigger and not obstacle_to_end(sensor)
+    # Only a worker fails a task so that it isn't retried, knows of never_fail, and which time was over.
+    needs_worker = (
+        sensor.retries or sensor.never_fail or (sensor.soft_fail and sensor.execution_timeout_comes_first)
+    )
+    return {
+        **wait.serialize(),
+        "end_from_trigger": can_end,
+        "fail_from_trigger": can_end and not needs_worker,
+        "soft_fail": sensor.soft_fail,
+        "hook_parameters": sensor.hook_parameters,
+    }
+
+
+def obstacle_to_start(sensor: NeptuneMLSensor) -> str | None:
+    """Return what keeps a sensor from starting in the triggerer, as far as it is known at parse time."""
+    if not CAN_RUN_WITHOUT_WORKER:
+        return _TOO_OLD
+    arguments = {field: getattr(sensor, field) for field in sensor.template_fields}
+    arguments[sensor.kind.id_argument] = as_template(sensor.resource_id) or sensor.resource_id
+    unknown = next((name for name, value in arguments.items() if not is_plain(value)), None)
+    return unknown and f"{unknown} is only known to a worker"
+
+
+def obstacle_to_end(sensor: NeptuneMLSensor) -> str | None:
+    """Return what keeps a sensor from ending in the triggerer: what Airflow leaves out there."""
+    if not CAN_RUN_WITHOUT_WORKER:
+        return _TOO_OLD
+    left_out = {
+        "outlets": sensor.outlets,
+        "do_xcom_push=False": not sensor.do_xcom_push,
+        "multiple_outputs": sensor.multiple_outputs,
+        "on_skipped_callback": sensor.on_skipped_callback,
+    }
+    return next((name for name, is_set in left_out.items() if is_set), None)
+
+
+def is_plain(value: Any) -> bool:
+    """Tell whether a value, or template, reaches the triggerer as it is: not the output of a task."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def as_template(value: Any) -> str | None:
+    """Return a template that the triggerer renders to what an argument stands for, or None."""
+    if isinstance(value, str):
+        return value
+    if type(value).__name__ == "PlainXComArg":
+        return f"{{{{ ti.xcom_pull(task_ids={value.operator.task_id!r}, key={value.key!r}) }}}}"
+    return None
