@@ -30,5 +30,5 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Jump ahead by simulated seconds."""
         if not 0 <= seconds < math.inf:  # neither NaN
-            raise ValueError(f"seconds={seconds}: the clock can only go ahead, by a finite time")
+            raise ValueError(f"seconds={seconds}: must be finite, and the clock can't go back")
         self._base += seconds
