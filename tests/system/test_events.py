@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
@@ -89,7 +90,10 @@ def test_one_run_per_job(cluster: Simulator, airflow: LocalAirflow) -> None:
 
 def fired(airflow: LocalAirflow) -> Counter[str]:
     """Return how often each job fired an event that Airflow has stored and made a run for."""
-    events = airflow.api.call("GET", "/assets/events?limit=100")["asset_events"]
+    try:
+        events = airflow.api.call("GET", "/assets/events?limit=100")["asset_events"]
+    except HTTPError:  # 500 from Airflow 3.3.2 as long as such a run has not begun
+        return Counter()
     return Counter(event["extra"]["payload"]["id"] for event in events if event["created_dagruns"])
 
 
