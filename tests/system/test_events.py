@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -87,17 +88,20 @@ def test_one_run_per_job(cluster: Simulator, airflow: LocalAirflow) -> None:
 
 
 def fired(airflow: LocalAirflow) -> Counter[str]:
-    """Return how often each job fired an event that Airflow has stored and made a run for."""
-    events = airflow.api.call("GET", "/assets/events?limit=100")["asset_events"]
-    return Counter(event["extra"]["payload"]["id"] for event in events if event["created_dagruns"])
+    """Return how often each job fired an event that Airflow has stored."""
+    try:
+        events = airflow.api.call("GET", "/assets/events?limit=100")["asset_events"]
+    except HTTPError:  # 500 from Airflow 3.3.2 as long as a run of such an event has not begun
+        return Counter()
+    return Counter(event["extra"]["payload"]["id"] for event in events)
 
 
 @pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first with state of assets")
 def test_shutdowns(cluster: Simulator, airflow: LocalAirflow) -> None:
     """Of 24 trainings around two SIGTERMs and a SIGKILL, none is missed, and a SIGTERM repeats none."""
     triggerer = airflow.processes["triggerer"]
-    jobs = [f"nightly-{number}" for number in range(10, 34)]
     until(lambda: len(cluster.calls(GET)) > 3, within=120, what="the watch to begin")
+    jobs = [f"nightly-{number}" for number in range(10, 34)]
     for job_id in jobs:
         cluster.seed("modeltraining", job_id, status="InProgress")
 
@@ -105,22 +109,24 @@ def test_shutdowns(cluster: Simulator, airflow: LocalAirflow) -> None:
         for job_id in batch:
             cluster.finish("modeltraining", job_id)
 
-    for start in (0, 8):
-        finish(jobs[start : start + 4])
-        until(lambda start=start: fired(airflow).total() >= start + 4, within=120, what="runs")  # type: ignore[misc]
+    def until_remembered(batch: list[str]) -> None:
+        until(lambda: {*batch} <= {*ended(airflow)}, within=120, what=f"{batch} to be remembered")
+
+    for first in (0, 8):
+        finish(jobs[first : first + 4])
+        until_remembered(jobs[first : first + 4])
         triggerer.terminate()
         triggerer.wait(60)
-        finish(jobs[start + 4 : start + 8])
+        finish(jobs[first + 4 : first + 8])
         triggerer.start()
-        until(lambda start=start: fired(airflow).total() >= start + 8, within=120, what="runs")  # type: ignore[misc]
+        until_remembered(jobs[first + 4 : first + 8])
     finish(jobs[16:20])
-    until(lambda: jobs[19] in fired(airflow), within=120, what="a run of the last one")
+    until(lambda: jobs[19] in fired(airflow), within=120, what="an event of the last one")
     triggerer.kill()
     finish(jobs[20:])
     triggerer.start()
-    until(lambda: {*jobs} <= {*ended(airflow)}, within=120, what="all to be remembered")
-    until(lambda: {*jobs} <= {*fired(airflow)}, within=120, what="all runs")
+    until_remembered(jobs)
 
-    counts = fired(airflow)
+    counts = until(lambda: fired(airflow), within=120, what="the events")
     assert set(counts) == {*jobs}
     assert {job_id: counts[job_id] for job_id in jobs[:16]} == dict.fromkeys(jobs[:16], 1)

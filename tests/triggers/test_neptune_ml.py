@@ -63,7 +63,7 @@ def test_waits_do_not_all_ask_at_once(simulator: Simulator, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("trouble", "age", "least", "most"),
     [
-        (None, 0, 50, 500),
+        (None, 0, 50, 1000),
         (None, 3600, 0, 20),
         ("too_many_requests", 0, 50, 1000),
         ("too_many_requests", 3600, 0, 20),
