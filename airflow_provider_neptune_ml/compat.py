@@ -6,6 +6,7 @@ Read on 2.11.0 to 3.3.2. It is imported wherever a Dag is parsed: no boto3, and 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
@@ -75,6 +76,22 @@ else:
         return XCom
 
 
+async def ask_store(store: Any, verb: str, *arguments: Any) -> Any:
+    """
+    Read or write Airflow's state store of an asset, in the triggerer.
+
+    Airflow 3.3.2 is the first whose store has coroutines. Before, its functions are meant for a thread.
+
+    :param store: what Airflow gave the trigger.
+    :param verb: ``get``, ``set`` or ``delete``.
+    :param arguments: the key, and the value to set.
+    """
+    coroutine = getattr(store, f"a{verb}", None)
+    if coroutine is not None:
+        return await coroutine(*arguments)
+    return await asyncio.to_thread(getattr(store, verb), *arguments)
+
+
 __all__ = [
     "AIRFLOW_V_3_0_PLUS",
     "CAN_RUN_WITHOUT_WORKER",
@@ -93,6 +110,7 @@ __all__ = [
     "TaskGroup",
     "XCom",
     "XComArg",
+    "ask_store",
     "conf",
     "get_current_context",
 ]

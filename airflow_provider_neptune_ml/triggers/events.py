@@ -14,7 +14,7 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, ask_store
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -255,7 +255,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if store is None:
             return None
         try:
-            memory = await store.aget(self._key)
+            memory = await ask_store(store, "get", self._key)
         except ValueError as error:
             self.log.warning("%s can't remember what it fired, only run: %s", self._name, error)
             self.asset_state_store = None
@@ -276,7 +276,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         memory = {"ended": sorted(self._ended), "going": sorted(self._going)}
         store = getattr(self, "asset_state_store", None)
         if store is not None and memory != self._stored:
-            await store.aset(self._key, memory)
+            await ask_store(store, "set", self._key, memory)
             self._stored = memory
 
     # Trouble

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
+from importlib.util import find_spec
 from threading import Event
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from airflow.exceptions import AirflowRescheduleException
 
 from airflow_provider_neptune_ml.compat import (
-    AIRFLOW_V_3_0_PLUS,
     CAN_RUN_WITHOUT_WORKER,
     AirflowSensorTimeout,
     AirflowSkipException,
@@ -28,9 +28,8 @@ from tests.sdk import DAG, Asset, TaskDeferred, task
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 # What Airflow runs a task with an execution_timeout in.
-_timeout = import_module(
-    "airflow.sdk.execution_time.timeout" if AIRFLOW_V_3_0_PLUS else "airflow.utils.timeout"
-).timeout
+_timeouts = ("airflow.sdk.execution_time.timeout", "airflow.utils.timeout")
+_timeout = import_module(next(filter(find_spec, _timeouts))).timeout
 _NEW = pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow before 3.3 always takes a worker")
 
 
