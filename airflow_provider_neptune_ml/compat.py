@@ -92,6 +92,14 @@ async def ask_store(store: Any, verb: str, *arguments: Any) -> Any:
     return await asyncio.to_thread(getattr(store, verb), *arguments)
 
 
+def decoded(value: Any) -> Any:
+    """Return an argument of a watcher; Airflow 3.0 and 3.1 give it a dict as they have encoded it."""
+    if not isinstance(value, dict):
+        return value
+    plain = value["Encoding.VAR"] if value.get("Encoding.TYPE") == "dict" else value
+    return {key: decoded(nested) for key, nested in plain.items()}
+
+
 __all__ = [
     "AIRFLOW_V_3_0_PLUS",
     "CAN_RUN_WITHOUT_WORKER",
@@ -112,5 +120,6 @@ __all__ = [
     "XComArg",
     "ask_store",
     "conf",
+    "decoded",
     "get_current_context",
 ]

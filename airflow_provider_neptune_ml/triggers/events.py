@@ -14,7 +14,7 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, ask_store
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, ask_store, decoded
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -105,7 +105,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
-        self.botocore_config = botocore_config
+        self.botocore_config = decoded(botocore_config)
         self._validate()
 
         self._row = find_kind(kind)

@@ -13,14 +13,13 @@ import pytest
 from airflow.exceptions import AirflowRescheduleException
 
 from airflow_provider_neptune_ml.compat import (
+    AIRFLOW_V_3_0_PLUS,
     CAN_RUN_WITHOUT_WORKER,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from airflow_provider_neptune_ml.sensors.neptune_ml import (
-    NeptuneMLModelTrainingJobSensor,
-)
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
 from tests.interruptions import signalled
@@ -28,8 +27,10 @@ from tests.sdk import DAG, Asset, TaskDeferred, task
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 # What Airflow runs a task with an execution_timeout in.
-_timeouts = ("airflow.sdk.execution_time.timeout", "airflow.utils.timeout")
-_timeout = import_module(next(filter(find_spec, _timeouts))).timeout
+_NEWER = "airflow.sdk.execution_time.timeout"
+_timeout = import_module(
+    _NEWER if AIRFLOW_V_3_0_PLUS and find_spec(_NEWER) else "airflow.utils.timeout"
+).timeout
 _NEW = pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow before 3.3 always takes a worker")
 
 

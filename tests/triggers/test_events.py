@@ -502,7 +502,7 @@ def test_is_the_same_after_the_database() -> None:
     row = Trigger(classpath=parsed["classpath"], kwargs=parsed["kwargs"])
 
     assert BaseEventTrigger.hash(row.classpath, row.kwargs) == BaseEventTrigger.hash(**parsed)
-    assert (row.classpath, row.kwargs) == task.serialize()
+    assert NeptuneMLJobEventTrigger(**row.kwargs).serialize() == task.serialize()
 
 
 @pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="this Airflow has watchers")
