@@ -87,6 +87,7 @@ test-reliability: $(CI_ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a jo
 	for name in $(CI_ENVIRONMENTS); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
 
 .venv/airflow-3/.installed: GROUPS := test lint
+.venv/mwaa-3.0.6/.installed: GROUPS := test forms
 .venv/%/.installed: GROUPS ?= test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)
 	@echo "Installing $* into .venv/$*"

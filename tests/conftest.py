@@ -33,6 +33,7 @@ for name in list(os.environ):
         del os.environ[name]
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator, trouble
 from airflow_provider_neptune_ml.triggers import threads
 
@@ -145,3 +146,8 @@ def completed_data(simulator: Simulator) -> str:
 def airflow_database() -> None:
     """Airflow's own database, in the throwaway home."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.execution_time import supervisor
+
+        # `dag.test()` builds an API for each task, which takes seconds; Airflow 3.3.2 keeps it, like this.
+        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
