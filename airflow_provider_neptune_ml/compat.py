@@ -10,9 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
-from packaging.version import Version
 
-_RELEASE = Version(__version__).release
+_RELEASE = tuple(int(part) for part in __version__.split(".")[:2])
 AIRFLOW_V_3_0_PLUS = _RELEASE >= (3, 0)
 _AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
 # The first Airflow whose triggerer renders templates.
