@@ -55,7 +55,7 @@ test: lint types ## Everything CI runs: lint, types, tests on the ends of what i
 test-all: ## Tests on every supported Airflow and Python; writes the tables of README and docs
 	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(call runnable,$(ENVIRONMENTS))) || status=$$?; \
 		$(PYTHON) .ci/compatibility.py $(ENVIRONMENTS); \
-		$(call summary,$(ENVIRONMENTS)); \
+		$(call summary,$(ENVIRONMENTS)) \
 		exit $${status:-0}
 
 # One line for each environment; an environment that did not run says why.
@@ -73,8 +73,9 @@ types: .venv/airflow-3/.installed ## Type annotations
 
 .PHONY: $(ENVIRONMENTS:%=test-%)
 test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3; likewise test-airflow-3.0, test-mwaa-2.11.0, ...
-# `make test-reliability` kills the processes of every Airflow that has rows of its own in docs/reliability.md.
+# Those with a column in docs/reliability.md; the lowest versions differ by the patch of Airflow alone.
 WITH_RELIABILITY := airflow-3 airflow-2.11
+RELIABILITY := $(WITH_RELIABILITY) mwaa-2.11.0
 $(filter-out $(WITH_RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
 	LEFT_OUT := --ignore=tests/system/test_reliability.py
 # Two files at a time: half of the tests' time is a real Airflow that waits.
@@ -83,10 +84,11 @@ $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
 		| tee .venv/$*/pytest.log
 
 .PHONY: test-reliability
-test-reliability: $(CI_ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
-	for name in $(CI_ENVIRONMENTS); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
+test-reliability: $(RELIABILITY:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
+	for name in $(RELIABILITY); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
 
 .venv/airflow-3/.installed: GROUPS := test lint
+.venv/mwaa-3.0.6/.installed: GROUPS := test forms
 .venv/%/.installed: GROUPS ?= test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)
 	@echo "Installing $* into .venv/$*"

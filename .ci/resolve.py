@@ -22,11 +22,13 @@ PYTHON = "3.11"
 # What an older Airflow does not exclude and does not work with.
 TOO_NEW = {
     "3.0": ["pyjwt==2.10.1"],
-    "3.1": [],
+    "3.1": ["sqlalchemy<2.1"],
     "3.2": ["svcs==25.1.0", "fastapi<0.134", "starlette<1.1", "sqlalchemy<2.1", "pydantic<2.13"],
 }
 # The oldest image of Amazon's managed Airflow: it has the lower bound of each dependency.
 LOWEST = "2.11.0"
+# The image whose Airflow needs another provider for connection forms, and has it.
+WITH_FORMS = "3.0.6"
 # An image's version of these need not be ours: they run the tests, they are not tested.
 TEST_TOOLS = re.compile(r"(pytest|pluggy|iniconfig|execnet)\b")
 
@@ -61,7 +63,8 @@ def main(uv: str, images: str | None = None) -> None:
         pins = [line for line in image.read_text().splitlines() if not TEST_TOOLS.match(line)]
         pins.append(f"apache-airflow=={version}")
         bounds = lower_bounds() if version == LOWEST else []
-        resolve(uv, f"mwaa-{version}", OF_PROJECT, [*pins, *bounds], "3.12")
+        sources = [*OF_PROJECT, "--group=forms"] if version == WITH_FORMS else OF_PROJECT
+        resolve(uv, f"mwaa-{version}", sources, [*pins, *bounds], "3.12")
     resolve(uv, "bench", [*WITH_LINT, "--group=bench"], newest)
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 

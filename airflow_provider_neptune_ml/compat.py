@@ -6,12 +6,12 @@ Read on 2.11.0 to 3.3.2. It is imported wherever a Dag is parsed: no boto3, and 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__
-from packaging.version import Version
 
-_RELEASE = Version(__version__).release
+_RELEASE = tuple(int(part) for part in __version__.split(".")[:2])
 AIRFLOW_V_3_0_PLUS = _RELEASE >= (3, 0)
 _AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
 # The first Airflow whose triggerer renders templates.
@@ -75,6 +75,30 @@ else:
         return XCom
 
 
+async def ask_store(store: Any, verb: str, *arguments: Any) -> Any:
+    """
+    Read or write Airflow's state store of an asset, in the triggerer.
+
+    Airflow 3.3.2 is the first whose store has coroutines. Before, its functions are meant for a thread.
+
+    :param store: what Airflow gave the trigger.
+    :param verb: ``get``, ``set`` or ``delete``.
+    :param arguments: the key, and the value to set.
+    """
+    coroutine = getattr(store, f"a{verb}", None)
+    if coroutine is not None:
+        return await coroutine(*arguments)
+    return await asyncio.to_thread(getattr(store, verb), *arguments)
+
+
+def decoded(value: Any) -> Any:
+    """Return an argument of a watcher; Airflow 3.0 and 3.1 give it a dict as they have encoded it."""
+    if not isinstance(value, dict):
+        return value
+    plain = value["Encoding.VAR"] if value.get("Encoding.TYPE") == "dict" else value
+    return {key: decoded(nested) for key, nested in plain.items()}
+
+
 __all__ = [
     "AIRFLOW_V_3_0_PLUS",
     "CAN_RUN_WITHOUT_WORKER",
@@ -93,6 +117,8 @@ __all__ = [
     "TaskGroup",
     "XCom",
     "XComArg",
+    "ask_store",
     "conf",
+    "decoded",
     "get_current_context",
 ]

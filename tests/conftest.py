@@ -35,6 +35,7 @@ for name in list(os.environ):
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 from airflow_provider_neptune_ml import cancellation
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator, trouble
 from airflow_provider_neptune_ml.triggers import threads
 from tests.task_states import LeftAs, task_states
@@ -160,3 +161,8 @@ def left_as(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def airflow_database() -> None:
     """Airflow's own database, in the throwaway home."""
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    if AIRFLOW_V_3_0_PLUS:
+        from airflow.sdk.execution_time import supervisor
+
+        # `dag.test()` builds an API for each task, which takes seconds; Airflow 3.3.2 keeps it, like this.
+        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)

@@ -52,6 +52,25 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in slugs, anchor
 
 
+def test_compatibility_tables_agree() -> None:
+    """README and docs have the same table of what the tests ran on, with each environment that is pinned."""
+    pages = ("README.md", "docs/installation.md")
+    [readme], [docs] = (
+        re.findall(
+            r"<!-- compatibility -->\n(.*?)<!-- end of compatibility -->",
+            (ROOT / page).read_text(),
+            re.DOTALL,
+        )
+        for page in pages
+    )
+    named = {line.split(" | ")[0].removeprefix("| ") for line in readme.splitlines()[2:]}
+    others = {"bench", "clients", "uv"}
+    pinned = {path.stem for path in (ROOT / ".ci" / "constraints").glob("*.txt")} - others
+
+    assert readme == docs
+    assert named == {name.replace("mwaa-", "managed Airflow ") for name in pinned}
+
+
 def test_every_region_is_quoted() -> None:
     """A region that is marked to be quoted is quoted."""
     marked = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from airflow.providers.amazon.aws.operators.base_aws import AwsBaseOperator
@@ -18,6 +20,8 @@ from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+
+PACKAGE = Path(inspect.getfile(NeptuneMLTask)).parent
 
 
 def leaves() -> Iterator[type[NeptuneMLTask]]:
@@ -133,3 +137,22 @@ def test_hook_takes_what_tasks_pass_on() -> None:
     assert (hook.neptune_ml_conn_id, hook.aws_conn_id) == ("cluster", "account")
     assert (hook._region_name, hook._verify) == ("eu-west-1", "/bundle.pem")
     assert getattr(hook._config, "read_timeout", None) == 5
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield what a module imports, each as ``module.name``."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "path", sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "compat.py"}), ids=lambda path: path.stem
+)
+def test_one_module_knows_the_versions(path: Path) -> None:
+    """No module but ``compat`` asks for Airflow's version, and none takes it from another provider."""
+    asks = ("airflow.__version__", "airflow.version", "packaging", "importlib.metadata")
+
+    assert [name for name in imported(path) if name.startswith((*asks, "airflow.providers.common"))] == []

@@ -32,6 +32,7 @@ def modules_after(code: str) -> set[str]:
         "triggers.neptune_ml",
         "triggers.events",
         "pipeline",
+        "compat",
         "exceptions",
         "kinds",
     ],

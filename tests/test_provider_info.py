@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from importlib.resources import files
+from importlib.util import find_spec
 from typing import Any
 
 import jsonschema
+import pytest
 from airflow.providers_manager import ProvidersManager
 
 import airflow_provider_neptune_ml
@@ -59,6 +61,8 @@ def test_airflow_knows_the_connection_type() -> None:
 
 def test_connection_form_has_the_settings() -> None:
     """The form has a field for each setting of the connection, in the form that Airflow wants it."""
+    if version("apache-airflow").startswith("3.0.") and not find_spec("flask_appbuilder"):
+        pytest.skip("Airflow 3.0 has no form for any connection without the FAB provider")
     manager = ProvidersManager()
     widgets: Any = manager.connection_form_widgets
     behaviour = manager.field_behaviours["neptune_ml"]

@@ -83,11 +83,12 @@ def missing(conn_id: str) -> NeptuneMLConfigurationError:
     variable = f"AIRFLOW_CONN_{conn_id.upper()}"
     if variable in os.environ:
         return _error(
-            conn_id, f"can't be read from {variable}: check that the port is a number and the rest complete"
+            conn_id,
+            f"can't be read from {variable}: check that the port is a number and the extra a JSON object",
         )
     return _error(
         conn_id,
-        "isn't defined (or can't be read, as when its port isn't a number):"
+        "isn't defined (or can't be read, as when its port isn't a number, or its extra no JSON object):"
         " create it with type neptune_ml and the cluster endpoint as host",
     )
 

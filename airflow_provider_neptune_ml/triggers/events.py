@@ -15,7 +15,7 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, ask_store, decoded
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -113,7 +113,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
         self.verify = verify
-        self.botocore_config = botocore_config
+        self.botocore_config = decoded(botocore_config)
         self._validate()
 
         self._row = find_kind(kind)
@@ -298,7 +298,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             await asyncio.sleep(min(self.poll_interval, _STORED_SECONDS))
             return list(fired)
         await asyncio.sleep(_CHECK_SECONDS)
-        return await stored(runner, fired, lambda: self._store.aget(self._key))
+        return await stored(runner, fired, lambda: ask_store(self._store, "get", self._key))
 
     async def _finish_write(self) -> None:
         if self._is_writing:
@@ -329,7 +329,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if self._store is None:
             return None
         try:
-            memory = await self._store.aget(self._key)
+            memory = await ask_store(self._store, "get", self._key)
         except ValueError as error:
             self.log.warning("%s can't remember what it fired, only run: %s", self._name, error)
             self.asset_state_store = None
@@ -354,7 +354,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if self._store is not None and memory != self._memory:
             self._is_writing = True
             try:
-                await self._store.aset(self._key, memory)
+                await ask_store(self._store, "set", self._key, memory)
             except Exception:
                 self._is_writing = False
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from datetime import datetime, timedelta, timezone
 from importlib import import_module
+from importlib.util import find_spec
 from threading import Event
 from typing import Any
 
@@ -18,9 +19,7 @@ from airflow_provider_neptune_ml.compat import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from airflow_provider_neptune_ml.sensors.neptune_ml import (
-    NeptuneMLModelTrainingJobSensor,
-)
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
 from tests.interruptions import signalled
@@ -28,8 +27,9 @@ from tests.sdk import DAG, Asset, TaskDeferred, task
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 # What Airflow runs a task with an execution_timeout in.
+_NEWER = "airflow.sdk.execution_time.timeout"
 _timeout = import_module(
-    "airflow.sdk.execution_time.timeout" if AIRFLOW_V_3_0_PLUS else "airflow.utils.timeout"
+    _NEWER if AIRFLOW_V_3_0_PLUS and find_spec(_NEWER) else "airflow.utils.timeout"
 ).timeout
 _NEW = pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="Airflow before 3.3 always takes a worker")
 
