@@ -714,6 +714,36 @@ def test_broken_connection_is_not_picked_up(
     assert hook.conn is not before
 
 
+def test_renewal_pauses(connection: dict[str, Any], clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that can't be read are read again after a minute, not at each request."""
+    hook = shared_hook({})
+    hook.list_ids("endpoints")
+    left = fail_look_ups(monkeypatch, "neptune_ml_default", 9)
+    clock.sleep(15 * 60)
+
+    for _ in range(5):
+        hook.list_ids("endpoints")
+        clock.sleep(11)
+    assert len(left) == 8
+
+    clock.sleep(60)
+    hook.list_ids("endpoints")
+    assert len(left) == 7
+
+
+def test_renewal_replaces_all_clients(connection: dict[str, Any], clock: Clock) -> None:
+    """Each client that was built is built anew, that which Amazon's waiters use among them."""
+    hook: Any = shared_hook({})
+    names = ("cluster", "conn_config", "conn", "start_conn", "urgent_conn", "_client")
+    before = {name: getattr(hook, name) for name in names}
+    clock.sleep(15 * 60)
+
+    hook.list_ids("endpoints")
+
+    assert [name for name, part in before.items() if getattr(hook, name) is part] == []
+    assert hook._client is hook.conn
+
+
 def test_aws_connection_that_can_not_be_found_again(
     connection: dict[str, Any],
     clock: Clock,

@@ -356,6 +356,17 @@ def test_lost_reply(
     assert statuses(simulator) == {job_id: "InProgress"}
 
 
+@pytest.mark.parametrize("fault", ["client_timeout", "internal_failure", "reset"])
+def test_ambiguous_start(simulator: Simulator, fault: str) -> None:
+    """A start that was carried out, whatever its answer says, is found by its id when it is sent again."""
+    simulator.add_fault(Fault(fault, operation=START, when="after"))
+
+    assert start(job_id="mine", botocore_config=ONCE).execute(context()) == "mine"
+
+    assert len(simulator.calls(START)) == 2
+    assert statuses(simulator) == {"mine": "InProgress"}
+
+
 def test_trouble_before_the_start(simulator: Simulator) -> None:
     """A start that is throttled, and a look-up that fails, are tried again until they are answered."""
     first = start().execute(context())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -359,12 +360,13 @@ def test_ended_right_after_the_start(lagging: Simulator, ended: type[BaseExcepti
     assert statuses(lagging) == {"mine": "Stopping"}
 
 
-def test_stop_of_what_is_refused_and_there(simulator: Simulator) -> None:
-    """A stop goes on asking for a job that may appear after two refusals that are out of date."""
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "MLResourceNotFoundException"), (400, "InvalidParameterException")]
+)
+def test_stop_of_what_is_refused_and_there(simulator: Simulator, status: int, code: str) -> None:
+    """A cancellation of a job that may appear is requested again after refusals that are out of date."""
     simulator.seed("modeltraining", "mine", status="InProgress")
-    simulator.add_fault(
-        Fault("access_denied", operation=CANCEL, status=404, code="MLResourceNotFoundException", times=2)
-    )
+    simulator.add_fault(Fault("access_denied", operation=CANCEL, status=status, code=code, times=2))
 
     outcome = cancellation.cancel_now(start().hook, MODEL_TRAINING, "mine", may_appear=True)
 
@@ -400,6 +402,29 @@ def test_clients_are_there_before_the_start(simulator: Simulator) -> None:
     task.execute(context())
 
     assert {"start_conn", "urgent_conn"} <= set(built)
+
+
+def test_trigger_is_built_before_the_start(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trigger that can't be imported fails the task before there is a job."""
+    monkeypatch.setitem(sys.modules, "airflow_provider_neptune_ml.triggers.neptune_ml", None)
+
+    with pytest.raises(ImportError):
+        start(deferrable=True, wait_for_completion=True).execute(context())
+
+    assert not simulator.calls(START)
+
+
+def test_kill_after_an_endpoint_was_not_adopted(simulator: Simulator) -> None:
+    """A kill leaves an endpoint alone that the retry found in service and did not take for its own."""
+    simulator.seed("modeltraining", "training-1", status="Completed")
+    simulator.seed("endpoints", "mine", status="InService")
+    task = deploy()
+
+    with pytest.raises(AirflowFailException, match="'mine' exists already"):
+        task.execute(context(task_id="deploy", try_number=2, max_tries=1))
+    task.on_kill()
+
+    assert not simulator.calls("DeleteMLEndpoint")
 
 
 @pytest.mark.parametrize("killed", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartModelTrainingJobOperator,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.conftest import connect
 from tests.contexts import KEY, context
@@ -141,6 +143,39 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
     assert "'mine' is still InProgress" in event["message"]
     assert ("Its cancellation was requested" in event["message"]) is cancel_on_timeout
     assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_timeout
+
+
+def test_deadline_comes_before_airflows(simulator: Simulator) -> None:
+    """A wait without a deadline of its own ends before Airflow gives the task up without a word."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task: Any = trigger()
+    # Less than the margin away: our deadline has passed, Airflow's has not.
+    task.timeout_after = datetime.now(timezone.utc) + timedelta(seconds=4.9)
+
+    assert first_event(task).payload["status"] == "timeout"
+    assert task._ends_at == pytest.approx(task.timeout_after.timestamp() - 5)
+
+
+def test_cancelled_work_does_not_go_on() -> None:
+    """What a trigger is waiting for when it is cancelled is cancelled too."""
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.set()
+
+    async def cancel() -> None:
+        waiting = asyncio.ensure_future(triggers._promptly(work()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.wait_for(ended.wait(), 30)
+
+    asyncio.run(cancel())
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])

@@ -183,9 +183,12 @@ def test_kill_of_a_wait_for_a_job_under_way(
 
 
 @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="there a wait elsewhere has another trigger's id")
-def test_kill_of_a_wait_that_another_triggerer_has(simulator: Simulator, left_as: LeftAs) -> None:
+@pytest.mark.parametrize("xcoms", [{"job_id": "mine"}, {}], ids=["id", "no XCom"])
+def test_kill_of_a_wait_that_another_triggerer_has(
+    simulator: Simulator, left_as: LeftAs, xcoms: dict[str, str]
+) -> None:
     """A triggerer that was hung leaves the job alone for which another one waits now."""
-    left_as("deferred", job_id="mine")
+    left_as("deferred", **xcoms)
     simulator.seed("modeltraining", "mine", status="InProgress")
 
     asyncio.run(at_work().on_kill())
