@@ -21,7 +21,7 @@ OPTIONS = [
 PYTHON = "3.11"
 # What an older Airflow does not exclude and does not work with.
 TOO_NEW = {
-    "3.0": ["pyjwt==2.10.1"],
+    "3.0": ["pyjwt==2.10.1", "fastapi<0.117"],
     "3.1": ["sqlalchemy<2.1"],
     "3.2": ["svcs==25.1.0", "fastapi<0.134", "starlette<1.1", "sqlalchemy<2.1", "pydantic<2.13"],
 }

@@ -10,6 +10,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
@@ -17,6 +18,7 @@ from tests.cluster_policy.airflow_local_settings import task_policy
 from tests.conftest import connect
 from tests.sdk import DAG
 
+ASKS_PEOPLE = not __version__.startswith(("2.", "3.0."))
 FOLDER = Path(__file__).parent.parent / "example_dags"
 
 pytestmark = pytest.mark.usefixtures("airflow_database")
@@ -204,6 +206,9 @@ def test_train_several_models(fast: Simulator) -> None:
     assert endpoint["mlModelTrainingJobId"] in [training["id"] for training in completed]
 
 
+@pytest.mark.skipif(
+    __version__.startswith(("3.1.", "3.2.")), reason="Airflow 3.3 is the first whose dag.test() asks people"
+)
 @pytest.mark.parametrize(("answer", "deployed"), [("Approve", "success"), ("Reject", "skipped")])
 def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None:
     """The model is deployed when somebody has approved it, and not when somebody has rejected it."""
@@ -216,7 +221,7 @@ def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None
             over.set()
         answered.result()
 
-    if not AIRFLOW_V_3_0_PLUS and answer == "Reject":
+    if not ASKS_PEOPLE and answer == "Reject":
         assert (state, tasks["fraud.deploy"]) == ("failed", "upstream_failed")
     else:
         assert (state, tasks["fraud.deploy"]) == ("success", deployed)
@@ -224,7 +229,7 @@ def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None
 
 
 def decide(dag_id: str, task_id: str, answer: str, over: Event) -> None:
-    """Decide like a person in the UI, once the task waits for one: respond, or mark the task on Airflow 2."""
+    """Decide like a person in the UI, once the task waits for one: respond, or, before 3.1, mark it."""
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
 
@@ -238,7 +243,7 @@ def decide(dag_id: str, task_id: str, answer: str, over: Event) -> None:
             )
             if waiting is None:
                 continue
-            if not AIRFLOW_V_3_0_PLUS:
+            if not ASKS_PEOPLE:
                 waiting.state = "success" if answer == "Approve" else "failed"
             else:
                 respond(waiting, answer, session)

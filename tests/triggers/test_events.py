@@ -122,7 +122,8 @@ class Log:
     def lines(self, level: str) -> list[str]:
         """Return the lines of a level."""
         self._text += self._capsys.readouterr().out
-        printed = [line for line in self._text.splitlines() if f"[{level}" in line]
+        ours = [line for line in self._text.splitlines() if "[airflow_provider_neptune_ml" in line]
+        printed = [line for line in ours if f"[{level}" in line]
         return printed or [
             record.getMessage()
             for record in self._caplog.records
