@@ -72,6 +72,8 @@ test-reliability: $(ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a job, 
 	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %)
 	@touch $@
 
+.venv/distributed/.installed: GROUPS := test lint distributed
+
 .venv/clients/.installed: .ci/constraints/clients.txt | $(UV)
 	@echo "Installing clients into .venv/clients"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/clients

@@ -38,6 +38,7 @@ def main(uv: str) -> None:
     for name, pins in environments.items():
         resolve(uv, name, OF_PROJECT, pins)
     resolve(uv, "bench", [*OF_PROJECT, "--group=bench"], ["apache-airflow==3.*"])
+    resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], ["apache-airflow==3.*"])
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
 from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.operators.ownership import ids_of
 from tests.system.local_airflow import AIRFLOW
 from tests.system.rest_api import until
 
@@ -24,6 +27,20 @@ T = TypeVar("T")
 
 # When a test gives up.
 PATIENCE_SECONDS = 120
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+def rows_of_page(heading: str) -> dict[str, list[str]]:
+    """
+    Return the rows of a section of docs/reliability.md: the other cells by the name in the first.
+
+    :param heading: What the section's heading begins with.
+    """
+    [section] = re.findall(rf"^#+ {heading}.*?(?=^#|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return {
+        name: [cell.strip() for cell in cells.split("|")]
+        for name, cells in re.findall(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)
+    }
 
 
 class Ground:
@@ -31,29 +48,29 @@ class Ground:
     A cluster and an Airflow that works with it; what holds is read from the cluster.
 
     :param cluster: Its clock stands still: a job goes on until it is ended from here.
-    :param airflow: Its workers are children of its scheduler.
+    :param airflow: What runs the tasks.
     """
 
     def __init__(self, cluster: Simulator, airflow: LocalAirflow) -> None:
         self.cluster = cluster
         self.airflow = airflow
 
-    def jobs(self, run: DagRun, task_id: str = "job") -> dict[str, str]:
-        """Return the status of each job that a task started, by id and in order."""
-        return self._jobs(f"{run.dag_id}-{task_id}-")
+    def jobs(self, run: DagRun, task_id: str = "job", map_index: int = -1) -> dict[str, str]:
+        """Return the status of each job that a task instance started, by id and in order."""
+        ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index)
+        # The ids of its tries differ in their end, see ADR 2.
+        return self._jobs(next(ids_of(ti, 1)).removesuffix("1"))
 
     def jobs_of_dag(self, dag_id: str) -> dict[str, str]:
         """Return the status of each job that a Dag started, by id and in order."""
-        return self._jobs(f"{dag_id}-")
+        return self._jobs(re.sub(r"[^A-Za-z0-9]+", "-", f"{dag_id}-").lstrip("-"))
 
-    def _jobs(self, words: str) -> dict[str, str]:
-        # What a job's id begins with, see ADR 2.
-        name = re.sub(r"[^A-Za-z0-9]+", "-", words).lstrip("-")
+    def _jobs(self, begin: str) -> dict[str, str]:
         return {
             job["id"]: job["status"]
             for jobs in self.cluster.overview()["kinds"].values()
             for job in jobs
-            if job["id"].startswith(name)
+            if job["id"].startswith(begin)
         }
 
     def requests(self, job: str, verb: str) -> int:
@@ -105,7 +122,7 @@ class Ground:
         task = psutil.Process(run.task(task_id)["pid"])
         supervisor = task.parent()
         assert supervisor
-        assert supervisor.pid != self.airflow.processes["scheduler"].pid
+        assert supervisor.pid not in [process.pid for process in self.airflow.processes.values()]
         return [supervisor, task]
 
     def kill_worker(self, run: DagRun, task_id: str = "job") -> None:

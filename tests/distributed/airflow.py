@@ -1,0 +1,153 @@
+"""An Airflow as in production: CeleryExecutor, PostgreSQL and Redis, and more than one of each component."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from celery import Celery
+
+from tests.distributed import hostname
+from tests.distributed.servers import Postgres, Redis, version
+from tests.system.local_airflow import LocalAirflow, free_ports
+from tests.system.processes import OwnedProcess
+from tests.system.rest_api import DagRun, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+# How long Airflow takes to miss a component or a worker that is lost. A triggerer of 3.3 is silent for up to
+# 37 s on a busy machine, when it looks a connection up for the first time: long enough for that.
+MISSED_SECONDS = 60
+START_SECONDS = 300
+SETTINGS = {
+    "CORE__EXECUTOR": "CeleryExecutor",
+    "CORE__PARALLELISM": 64,
+    "CORE__MAX_ACTIVE_RUNS_PER_DAG": 100,
+    "CORE__MAX_ACTIVE_TASKS_PER_DAG": 1000,
+    "CORE__HOSTNAME_CALLABLE": f"{hostname.__name__}.{hostname.own_hostname.__name__}",
+    "DATABASE__SQL_ALCHEMY_POOL_SIZE": 20,
+    "CELERY__WORKER_CONCURRENCY": 16,
+    "CELERY__OPERATION_TIMEOUT": 30,
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": MISSED_SECONDS,
+    "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 5,
+    "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": MISSED_SECONDS,
+    "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 10,
+    # What Redis has lost is queued again after this time, instead of 10 minutes.
+    "SCHEDULER__TASK_QUEUED_TIMEOUT": 120,
+    "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 10,
+    "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": MISSED_SECONDS,
+    "TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD": 2 * MISSED_SECONDS,
+    "TRIGGERER__CAPACITY": 5000,
+    "WORKERS__MIN_HEARTBEAT_INTERVAL": 5,
+    # Each look of an API server that is out of breath would be one more thing for it to do.
+    "WORKERS__EXECUTION_API_TIMEOUT": 60,
+}
+
+
+class DistributedAirflow(LocalAirflow):
+    """
+    A :class:`LocalAirflow` whose components are several, with hostnames of their own.
+
+    All share one folder for logs, so that no log server listens.
+
+    :param home: A folder of its own: all logs.
+    :param dags: The folder with the Dag files.
+    :param env: Further environment variables, such as `AIRFLOW_CONN_...`.
+    :param schedulers: How many there are.
+    :param workers: How many there are.
+    :param triggerers: How many there are.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        dags: Path,
+        env: Mapping[str, str],
+        schedulers: int = 2,
+        workers: int = 2,
+        triggerers: int = 2,
+    ) -> None:
+        settings = {f"AIRFLOW__{name}": str(value) for name, value in SETTINGS.items()}
+        super().__init__(home, dags=dags, env={**settings, **env})
+        self._numbers = {"scheduler": schedulers, "worker": workers, "triggerer": triggerers}
+        self._ports = free_ports(2)
+
+    def _start_database(self) -> None:
+        postgres_port, redis_port = self._ports
+        self.postgres = Postgres(
+            postgres_port, env=self.env, log=self.home / "postgresql.log", guardian=self._guardian
+        )
+        self._cleanup.callback(self.postgres.remove)
+        self.postgres.create()
+        self.redis = Redis(redis_port, env=self.env, log=self.home / "redis.log", guardian=self._guardian)
+        self._cleanup.callback(self.redis.stop)
+        self.redis.start()
+        url = self.postgres.url.removeprefix("postgresql")
+        self.env["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = f"postgresql+psycopg2{url}"
+        self.env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2{url}"
+        self.env["AIRFLOW__CELERY__BROKER_URL"] = self.redis.url
+
+    def _commands(self) -> dict[str, tuple[str, ...]]:
+        commands = {
+            "scheduler": ("scheduler",),
+            "worker": ("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle"),
+            "triggerer": ("triggerer", "--skip-serve-logs"),
+        }
+        several = {
+            f"{component}-{number + 1}": commands[component]
+            for component, count in self._numbers.items()
+            for number in range(count)
+        }
+        return {"api-server": ("api-server",), "dag-processor": ("dag-processor",), **several}
+
+    def _process(self, name: str, *arguments: str) -> OwnedProcess:
+        if arguments[:2] == ("celery", "worker"):
+            arguments = (*arguments, "--celery-hostname", name)
+        return OwnedProcess(
+            name,
+            [sys.executable, "-m", "airflow", *arguments],
+            env={**self.env, hostname.VARIABLE: name},
+            log=self.home / f"{name}.log",
+            guardian=self._guardian,
+        )
+
+    def wait_until_healthy(self, *, within: float = START_SECONDS) -> None:
+        """Wait until all components are there, the workers among them; see also :meth:`check`."""
+        super().wait_until_healthy(within=within)
+        until(self._is_complete, within=within, what=f"all components; their logs are in {self.home}")
+
+    def _is_complete(self) -> bool:
+        self.check()
+        jobs = self.api.call("GET", "/jobs?is_alive=true&limit=100")["jobs"]
+        alive = {job["hostname"] for job in jobs if job["state"] == "running"} | self._answering_workers()
+        return all(process.name in alive for name in self._numbers for process in self.all(name))
+
+    def _answering_workers(self) -> set[str]:
+        with Celery(broker=self.redis.url) as celery:
+            return {name.split("@")[1] for reply in celery.control.ping(timeout=2) for name in reply}
+
+    def triggerer_of(self, run: DagRun, task_id: str) -> OwnedProcess:
+        """Return the triggerer in which a deferred task waits."""
+        job = until(
+            lambda: run.task(task_id)["triggerer_job"], within=START_SECONDS, what=f"a triggerer for {task_id}"
+        )
+        return self.processes[job["hostname"]]
+
+    @contextmanager
+    def second_triggerer(self) -> Iterator[None]:
+        """Do nothing: there is one."""
+        yield
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of what runs here, by name."""
+        return {
+            "Airflow": version("apache-airflow"),
+            "Celery": version("celery"),
+            "its provider": version("apache-airflow-providers-celery"),
+            "PostgreSQL": self.postgres.version(),
+            "Redis": self.redis.version(),
+        }
