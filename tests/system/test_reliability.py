@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from airflow_provider_neptune_ml.simulator import Simulator
 from tests.system.local_airflow import LocalAirflow
-from tests.system.reliability import PATIENCE_SECONDS, Ground, rows_of_page
+from tests.system.reliability import Ground, rows_of_page
 from tests.system.reliability_rows import CONCURRENT, DISRUPTIVE, HAS_TASK_STATE_STORE, ROWS, Row
 
 # How long Airflow takes to miss a lost worker, instead of 5 minutes. An API server that starts again must not
@@ -44,14 +44,13 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     home = tmp_path_factory.mktemp("reliability") / "airflow"
     with Simulator(clock="manual", durations={"modeltraining": {"stop": 0}}, journal_size=100_000) as cluster:
         cluster.seed("dataprocessing", "data")
-        cluster.add_fault(
-            Fault("slow", operation="StartMLDataProcessingJob", when="after", seconds=PATIENCE_SECONDS)
-        )
         env = {name: str(value) for name, value in SETTINGS.items()}
         env["AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"] = json.dumps(cluster.connection)
         dags = Path(__file__).parent / "reliability_dags"
         with LocalAirflow(home, dags=dags, env=env, busy=True) as airflow:
-            yield Ground(cluster, airflow)
+            ground = Ground(cluster, airflow)
+            ground.withhold_reply("StartMLDataProcessingJob")
+            yield ground
 
 
 @pytest.fixture(scope="module")
