@@ -37,18 +37,35 @@ AWS_CONNECTION = {
 
 class DistributedGround(Ground):
     """
-    A cluster with IAM authentication that keeps its state, and an Airflow of many processes.
+    A cluster with IAM authentication, and an Airflow of many processes.
 
     :param home: A folder for what both write.
+    :param settings: Of the cluster, over those that the rows need.
+    :param env: Further environment variables of Airflow.
     :param numbers: How many there are of each component: `schedulers`, `workers`, `triggerers`.
     """
 
     airflow: DistributedAirflow
 
-    def __init__(self, home: Path, **numbers: int) -> None:
-        self._state = home / "cluster.json"
+    def __init__(
+        self,
+        home: Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        **numbers: int,
+    ) -> None:
+        # A stopped job has stopped at once, and goes on until then.
+        self._settings: dict[str, Any] = {
+            "clock": "manual",
+            "iam_auth": True,
+            "durations": {kind: {"stop": 0} for kind in KINDS},
+            "state_file": str(home / "cluster.json"),
+            "journal_size": 1_000_000,
+            **(settings or {}),
+        }
         self._earlier: list[Request] = []
-        cluster = self._new_cluster()
+        cluster = Simulator(**self._settings)
         cluster.start()
         cluster.seed("dataprocessing", "data")
         cluster.seed("modeltraining", "model")
@@ -64,22 +81,11 @@ class DistributedGround(Ground):
             cluster, DistributedAirflow(home / "airflow", dags=home / "dags", env=env, **numbers)
         )
 
-    def _new_cluster(self, port: int = 0) -> Simulator:
-        """Return a cluster that goes on from the state in the file, its clock standing still."""
-        return Simulator(
-            port=port,
-            clock="manual",
-            iam_auth=True,
-            durations={kind: {"stop": 0} for kind in KINDS},
-            state_file=str(self._state),
-            journal_size=1_000_000,
-        )
-
     def restart_cluster(self) -> None:
         """End the service and start it again, with its resources."""
         self.cluster.stop()
         self._earlier += self.cluster.journal
-        self.cluster = self._new_cluster(self.cluster.port)
+        self.cluster = Simulator(**self._settings, port=self.cluster.port)
         self.cluster.start()
 
     @contextmanager
@@ -110,14 +116,14 @@ class DistributedGround(Ground):
 
 
 @contextmanager
-def distributed_ground(home: Path, **numbers: int) -> Iterator[DistributedGround]:
+def distributed_ground(home: Path, **options: Any) -> Iterator[DistributedGround]:
     """
     Have a cluster and an Airflow for as long as the context lasts.
 
     :param home: A folder for what both write.
-    :param numbers: How many there are of each component.
+    :param options: Those of :class:`DistributedGround`.
     """
-    ground = DistributedGround(home, **numbers)
+    ground = DistributedGround(home, **options)
     try:
         with ground.airflow:
             yield ground

@@ -9,6 +9,8 @@ STARTS = {"start_deferred": 40, "start_on_worker": 6}
 SENSORS = {"poke": 6, "reschedule": 15, "deferrable": 66, "without_worker": 66}
 SERVING = "serving"
 MANY = 500
+SOAK_WAITS_PER_RUN = 10
+SOAK_INTERVAL_SECONDS = 60
 WATCHED = [f"watched-{number}" for number in range(24)]
 
 

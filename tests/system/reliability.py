@@ -46,6 +46,11 @@ def rows_of_page(heading: str) -> dict[str, list[str]]:
     }
 
 
+def words_of(row: Callable[..., None]) -> str:
+    """Return what a row's docstring says, in one line."""
+    return " ".join((row.__doc__ or "").split())
+
+
 class Ground:
     """
     A cluster and an Airflow that works with it; what holds is read from the cluster.
