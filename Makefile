@@ -7,7 +7,17 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
 # Each name is an environment in .venv/, a file of pinned versions in .ci/constraints/ and a target `test-<name>`.
-ENVIRONMENTS := airflow-3 airflow-2.11 lowest
+# CI takes both ends and the first Airflow 3; the oldest image of Amazon's managed Airflow has the lowest versions.
+CI_ENVIRONMENTS := airflow-3 airflow-3.0 airflow-2.11 mwaa-2.11.0
+ENVIRONMENTS := $(CI_ENVIRONMENTS) airflow-3.1 airflow-3.2 python-3.10 python-3.12 python-3.13 \
+	mwaa-2.11.2 mwaa-3.0.6 mwaa-3.2.1 mwaa-3.3.1
+# The Python of an environment: $(PYTHON), unless its name says otherwise; managed Airflow has 3.12.
+version_of = $(if $(filter mwaa-%,$(1)),3.12,$(patsubst python-%,%,$(filter python-%,$(1))))
+# One that runs, on PATH or of pyenv, whose shims may be there and not run; empty where this machine has none.
+find_python = $(shell for each in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(1).*/bin/python; \
+	do "$$each" -c "" 2>/dev/null && command -v "$$each" && break; done)
+python_of = $(if $(call version_of,$(1)),$(call find_python,$(call version_of,$(1))),$(PYTHON))
+runnable = $(foreach name,$(1),$(if $(call python_of,$(name)),$(name)))
 # The AWS CLI and graph-notebook, which the simulator is tested with; they fit into none of the environments above.
 export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
 
@@ -37,9 +47,20 @@ airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the 
 	@.venv/airflow-3/bin/python -m tests.system.demo --keep-running
 
 .PHONY: test
-test: lint types $(ENVIRONMENTS:%=test-%) test-distributed-small ## Everything CI runs: lint, types, tests on every supported Airflow
-	@echo
-	@for name in $(ENVIRONMENTS) distributed; do printf '%-13s %s\n' "$$name" "$$(tail -n 1 ".venv/$$name/pytest.log")"; done
+test: lint types ## Everything CI runs: lint, types, tests on the ends of what is supported
+	@$(MAKE) --no-print-directory $(addprefix test-,$(call runnable,$(CI_ENVIRONMENTS))) test-distributed-small
+	@$(call summary,$(CI_ENVIRONMENTS) distributed)
+
+.PHONY: test-all
+test-all: ## Tests on every supported Airflow and Python; writes the tables of README and docs
+	@$(MAKE) --no-print-directory --keep-going $(addprefix test-,$(call runnable,$(ENVIRONMENTS))) || status=$$?; \
+		$(PYTHON) .ci/compatibility.py $(ENVIRONMENTS); \
+		$(call summary,$(ENVIRONMENTS)); \
+		exit $${status:-0}
+
+# One line for each environment; an environment that did not run says why.
+summary = echo; $(foreach name,$(1),printf '%-13s %s\n' $(name) \
+	"$(if $(call python_of,$(name)),$$(tail -n 1 .venv/$(name)/pytest.log),not run: there is no Python $(call version_of,$(name)))";)
 
 .PHONY: lint
 lint: .venv/airflow-3/.installed ## Style and formatting
@@ -51,18 +72,19 @@ types: .venv/airflow-3/.installed ## Type annotations
 	.venv/airflow-3/bin/mypy
 
 .PHONY: $(ENVIRONMENTS:%=test-%)
-test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3
-test-airflow-2.11: ## Tests on Airflow 2.11
-test-lowest: ## Tests on the lowest versions that pyproject.toml allows
-# Its Airflow is that of airflow-2.11 but for the patch: `make test-reliability` kills its processes too.
-test-lowest: LEFT_OUT := --ignore=tests/system/test_reliability.py
+test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3; likewise test-airflow-3.0, test-mwaa-2.11.0, ...
+# `make test-reliability` kills the processes of every Airflow that has rows of its own in docs/reliability.md.
+WITH_RELIABILITY := airflow-3 airflow-2.11
+$(filter-out $(WITH_RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
+	LEFT_OUT := --ignore=tests/system/test_reliability.py
 # Two files at a time: half of the tests' time is a real Airflow that waits.
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
-	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile $(LEFT_OUT) | tee .venv/$*/pytest.log
+	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile --junit-xml .venv/$*/pytest.xml $(LEFT_OUT) \
+		| tee .venv/$*/pytest.log
 
 .PHONY: test-reliability
-test-reliability: $(ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
-	for name in $(ENVIRONMENTS); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
+test-reliability: $(CI_ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
+	for name in $(CI_ENVIRONMENTS); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
 
 .PHONY: test-distributed test-distributed-small soak
 test-distributed: .venv/distributed/.installed ## Those rows on CeleryExecutor, PostgreSQL and Redis; writes docs/reliability.md
@@ -75,10 +97,10 @@ soak: .venv/distributed/.installed ## 2,000 waits for 20 minutes there, with fau
 	.venv/distributed/bin/python -m tests.distributed.soak
 
 .venv/airflow-3/.installed: GROUPS := test lint
-.venv/airflow-2.11/.installed .venv/lowest/.installed: GROUPS := test
+.venv/%/.installed: GROUPS ?= test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)
 	@echo "Installing $* into .venv/$*"
-	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/$*
+	@$(UV) venv --quiet --clear --python "$(call python_of,$*)" .venv/$*
 	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %) \
 		|| { echo "$(NOT_INSTALLED)" >&2; exit 1; }
 	@touch $@
@@ -100,10 +122,10 @@ $(UV): .ci/constraints/uv.txt
 	@touch $@
 
 .PHONY: constraints
-constraints: $(UV) ## Pin the newest versions that work together, in .ci/constraints/
+constraints: $(UV) ## Pin the newest versions that work together; with IMAGES=<folder>, those of managed Airflow
 	.venv/uv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade uv
 	.venv/uv/bin/python -m pip freeze | grep '^uv==' > .ci/constraints/uv.txt
-	.venv/uv/bin/python .ci/resolve.py $(UV)
+	.venv/uv/bin/python .ci/resolve.py $(UV) $(IMAGES)
 	@touch $(UV)
 
 .PHONY: bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,28 @@ from pathlib import Path
 import tomllib
 
 CONSTRAINTS = Path(__file__).parent / "constraints"
-OF_PROJECT = ["pyproject.toml", "--constraint=-", "--extra=simulator", "--group=test", "--group=lint"]
+OF_PROJECT = ["pyproject.toml", "--constraint=-", "--extra=simulator", "--group=test"]
+# mypy and ruff run in the newest environment; on other Pythons and Airflows they would only add conflicts.
+WITH_LINT = [*OF_PROJECT, "--group=lint"]
 OPTIONS = [
-    *("--quiet", "--upgrade", "--python-version=3.11"),
+    *("--quiet", "--upgrade"),
     # Names and versions only: where somebody's packages come from is no business of this repository.
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
 ]
+PYTHON = "3.11"
+# What an older Airflow does not exclude and does not work with.
+TOO_NEW = {
+    "3.0": ["pyjwt==2.10.1"],
+    "3.1": [],
+    "3.2": ["svcs==25.1.0", "fastapi<0.134", "starlette<1.1", "sqlalchemy<2.1", "pydantic<2.13"],
+}
+# The oldest image of Amazon's managed Airflow: it has the lower bound of each dependency.
+LOWEST = "2.11.0"
+# An image's version of these need not be ours: they run the tests, they are not tested.
+TEST_TOOLS = re.compile(r"(pytest|pluggy|iniconfig|execnet)\b")
 
 
-def lowest() -> list[str]:
+def lower_bounds() -> list[str]:
     """Return the lower bound of each dependency as a pin.
 
     uv's `--resolution lowest-direct` proves no bound: it raises a direct dependency to please a newer
@@ -28,24 +42,35 @@ def lowest() -> list[str]:
     return [requirement.replace(">=", "==") for requirement in requirements]
 
 
-def main(uv: str) -> None:
-    """Resolve each environment from nothing and overwrite its file."""
-    environments = {
-        "airflow-3": ["apache-airflow==3.*"],
-        "airflow-2.11": ["apache-airflow==2.11.*"],
-        "lowest": lowest(),
-    }
-    for name, pins in environments.items():
-        resolve(uv, name, OF_PROJECT, pins)
-    resolve(uv, "bench", [*OF_PROJECT, "--group=bench"], ["apache-airflow==3.*"])
-    resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], ["apache-airflow==3.*"])
+def main(uv: str, images: str | None = None) -> None:
+    """Resolve each environment from nothing and overwrite its file.
+
+    :param uv: the path of uv.
+    :param images: a folder with the pins of Amazon's images, `airflow-<version>.txt`; without it their files
+        stay as they are, since a published image does not change.
+    """
+    newest = ["apache-airflow==3.*"]
+    resolve(uv, "airflow-3", WITH_LINT, newest)
+    resolve(uv, "airflow-2.11", OF_PROJECT, ["apache-airflow==2.11.*"])
+    for version, excluded in TOO_NEW.items():
+        resolve(uv, f"airflow-{version}", OF_PROJECT, [f"apache-airflow=={version}.*", *excluded])
+    for python in ("3.10", "3.12", "3.13"):
+        resolve(uv, f"python-{python}", OF_PROJECT, newest, python)
+    for image in sorted(Path(images).glob("airflow-*.txt")) if images else ():
+        version = image.stem.removeprefix("airflow-")
+        pins = [line for line in image.read_text().splitlines() if not TEST_TOOLS.match(line)]
+        pins.append(f"apache-airflow=={version}")
+        bounds = lower_bounds() if version == LOWEST else []
+        resolve(uv, f"mwaa-{version}", OF_PROJECT, [*pins, *bounds], "3.12")
+    resolve(uv, "bench", [*WITH_LINT, "--group=bench"], newest)
+    resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], newest)
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 
-def resolve(uv: str, name: str, sources: list[str], lines: list[str]) -> None:
+def resolve(uv: str, name: str, sources: list[str], lines: list[str], python: str = PYTHON) -> None:
     """Resolve one environment."""
     output = CONSTRAINTS / f"{name}.txt"
-    command = [uv, "pip", "compile", *sources, f"-o{output}", *OPTIONS]
+    command = [uv, "pip", "compile", *sources, f"-o{output}", f"--python-version={python}", *OPTIONS]
     subprocess.run(  # noqa: S603 - no foreign input
         command, input="\n".join(lines), text=True, check=True, stdout=subprocess.DEVNULL
     )
@@ -53,4 +78,4 @@ def resolve(uv: str, name: str, sources: list[str], lines: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,16 +6,14 @@ import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_neptune_ml.compat import BaseOperator
 from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")

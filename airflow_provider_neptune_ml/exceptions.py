@@ -20,8 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowException
-
+from airflow_provider_neptune_ml.compat import AirflowException
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind, stage_phase
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowException, TaskGroup
-
 from airflow_provider_neptune_ml.base import CONNECTION_FIELDS
+from airflow_provider_neptune_ml.compat import AirflowException, TaskGroup
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelDataProcessingJobOperator,
     NeptuneMLCancelModelTrainingJobOperator,
@@ -19,8 +18,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context, XComArg
-
+    from airflow_provider_neptune_ml.compat import BaseOperator, Context, XComArg
     from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
 
     Step = Mapping[str, Any] | BaseOperator | XComArg | str | None
@@ -210,8 +208,9 @@ def _pull(task_id: str, key: str, *more: str) -> str:
 
 def _tell_data(context: Context, result: Any) -> None:  # noqa: ARG001
     """Note what a model was trained on: a later run, in which that changed, may still serve the model."""
-    task: Any = context["task"]
-    context["ti"].xcom_push(key="data_processing_job_id", value=task.data_processing_job_id)
+    ti: Any = context["ti"]
+    # Not context["task"]: on Airflow 3.0 that has its templates still.
+    ti.xcom_push(key="data_processing_job_id", value=ti.task.data_processing_job_id)
 
 
 def _has_id(step: Any) -> bool:

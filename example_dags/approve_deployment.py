@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, task
-from airflow.providers.common.compat.sdk import DAG, task
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_1_PLUS
+from airflow import __version__ as airflow_version
+from packaging.version import Version
 
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
 
 with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
     # [START approve_deployment]
@@ -23,7 +28,7 @@ with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
         default_args={"deferrable": True},
     )
     approve: Any
-    if AIRFLOW_V_3_1_PLUS:
+    if Version(airflow_version) >= Version("3.1"):
         # Asks under "Required Actions" in the UI; "Reject" skips the deployment.
         from airflow.providers.standard.operators.hitl import ApprovalOperator
 

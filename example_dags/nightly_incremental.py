@@ -5,10 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, Param, task
-from airflow.providers.common.compat.sdk import DAG, Param, task
-
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
+
+try:
+    from airflow.sdk import DAG, Param, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
+    from airflow.models.param import Param
 
 with DAG(
     "nightly_incremental",

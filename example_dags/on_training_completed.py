@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+from airflow import __version__
 
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
 # On Airflow 2, which has no asset watchers, this file has no Dag.
-if AIRFLOW_V_3_0_PLUS:
+if not __version__.startswith("2."):
     # [START on_training_completed]
     from airflow.sdk import DAG, Asset, AssetWatcher, task
 

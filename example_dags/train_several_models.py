@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-# On Airflow 2.11 and 3 alike. Airflow 3 only: from airflow.sdk import DAG, task
-from airflow.providers.common.compat.sdk import DAG, task
-
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+try:
+    from airflow.sdk import DAG, task
+except ImportError:  # Airflow 2
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
 
 with DAG(
     "train_several_models",

@@ -35,6 +35,7 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 from airflow_provider_neptune_ml.simulator import Simulator, trouble
 from airflow_provider_neptune_ml.triggers import threads
+from tests.task_states import LeftAs, task_states
 
 CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
 # For what must happen at some time; machines stand still for seconds.
@@ -88,6 +89,7 @@ def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{_HOOK}._KILL_CONFIG", patient)
     monkeypatch.setattr(f"{_HOOK}.KILL_BUDGET_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr(f"{_HOOK}.KILL_WHILE_STARTING_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("airflow_provider_neptune_ml.operators.base._STATE_SECONDS", PATIENCE_SECONDS)
     monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", PATIENCE_SECONDS)
 
 
@@ -139,6 +141,13 @@ def completed_data(simulator: Simulator) -> str:
     """The id of a completed data processing job."""
     simulator.seed("dataprocessing", "data-1", status="Completed")
     return "data-1"
+
+
+@pytest.fixture
+def left_as(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAs]:
+    """Say in which state Airflow has the task of ``KEY``, and its XComs."""
+    with task_states(monkeypatch) as say:
+        yield say
 
 
 @pytest.fixture(scope="session")

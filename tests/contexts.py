@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from importlib import import_module
 from typing import Any
+
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+
+# A task instance that has no map index.
+KEY: dict[str, Any] = {"dag_id": "nightly", "task_id": "train", "run_id": "manual__1", "map_index": -1}
 
 
 @dataclass
@@ -51,3 +59,11 @@ def context(*, task_state_store: TaskStateStore | None = None, **task_instance: 
     """Return a context for a task instance; without a store, as on Airflow before 3.3."""
     stores = {} if task_state_store is None else {"task_state_store": task_state_store}
     return {"ti": TaskInstance(**task_instance), **stores}
+
+
+@contextmanager
+def running(context: Any) -> Iterator[Any]:
+    """Have a context be the current one, as while Airflow executes its task."""
+    module = "airflow.sdk.execution_time.context" if AIRFLOW_V_3_0_PLUS else "airflow.models.taskinstance"
+    with import_module(module).set_current_context(context):
+        yield context

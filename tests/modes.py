@@ -16,16 +16,15 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import (
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_neptune_ml.compat import (
     AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
     BaseSensorOperator,
-    TaskDeferred,
 )
-from airflow.triggers.base import TriggerEvent
-
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING, ResourceKind
@@ -38,6 +37,7 @@ from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.contexts import context
+from tests.sdk import TaskDeferred
 
 _TIMED = ("sensors", "operators", "triggers")
 _ERROR_LINE = re.compile(r"\[error +\] (.*?) +\[airflow_provider")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+from tests.sdk import DAG
 
 DEFAULTS: dict[str, Any] = {
     "neptune_ml_conn_id": "cluster",

@@ -10,12 +10,12 @@ from threading import Event
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
 from tests.cluster_policy.airflow_local_settings import task_policy
 from tests.conftest import connect
+from tests.sdk import DAG
 
 FOLDER = Path(__file__).parent.parent / "example_dags"
 

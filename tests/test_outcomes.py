@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.exceptions import NeptuneMLFailedError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRANSFORM, ResourceKind
-from airflow_provider_neptune_ml.sensors.neptune_ml import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
 from tests.modes import Clock, Ending, Mode, World

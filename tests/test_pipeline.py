@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect
 from tests.pipeline_dags import pipelines
+from tests.sdk import DAG, task
 
 PROCESS = {
     "input_data_s3_location": "s3://bucket/export",

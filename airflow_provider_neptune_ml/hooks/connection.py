@@ -13,7 +13,7 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
 from airflow_provider_neptune_ml.validation import to_flag
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
+    from airflow_provider_neptune_ml.compat import Connection
 
 DEFAULT_PORT = 8182
 _SCHEMAS = ("https", "http")

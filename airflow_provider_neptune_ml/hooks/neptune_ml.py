@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from boto3.session import Session
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
 
+from airflow_provider_neptune_ml.compat import AirflowNotFoundException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
@@ -49,8 +49,9 @@ from airflow_provider_neptune_ml.polling import (
 from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Connection
     from botocore.client import BaseClient
+
+    from airflow_provider_neptune_ml.compat import Connection
 
 T = TypeVar("T")
 
@@ -327,6 +328,11 @@ class NeptuneMLHook(AwsBaseHook):
         self._renew(RENEWAL_SECONDS)
         return self._call(kind, kind.get_operation, resource_id, {"id": resource_id, **self._role()})
 
+    def describe_now(self, kind: ResourceKind, resource_id: str) -> dict[str, Any]:
+        """Describe a job or endpoint as :meth:`describe` does, within the few seconds that a kill has."""
+        named = {"id": resource_id, **self._role()}
+        return self._call(kind, kind.get_operation, resource_id, named, client=self.urgent_conn)
+
     def list_ids(self, kind: ResourceKind | str, max_items: int | None = None) -> list[str]:
         """
         List the ids of jobs or endpoints.
@@ -411,6 +417,7 @@ class NeptuneMLHook(AwsBaseHook):
         clean: bool = False,
         may_appear: bool = False,
         seconds: float | None = None,
+        spent: float = 0.0,
     ) -> str:
         """
         Ask a resource to stop from a dying task: within a few seconds, whatever the rest of the process is
@@ -424,11 +431,13 @@ class NeptuneMLHook(AwsBaseHook):
         :param may_appear: Whether the request that creates it may be under way: "not found" is then asked
             again.
         :param seconds: The budget (default: 4, or 2 where the resource may appear).
+        :param spent: What of it is spent already, in seconds (default: 0).
         :return: What came of it, in words.
         """
         if seconds is None:
             seconds = KILL_WHILE_STARTING_SECONDS if may_appear else KILL_BUDGET_SECONDS
-        outcome = [f"no answer within {seconds:g} s"]
+        seconds -= spent
+        outcome = [f"no answer within {seconds:.2g} s"]
         deadline = time.monotonic() + seconds
 
         def insist() -> None:

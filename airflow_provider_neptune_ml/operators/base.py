@@ -12,16 +12,15 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.compat import (
+    AIRFLOW_V_3_0_PLUS,
     AirflowException,
     AirflowFailException,
     AirflowTaskTimeout,
     conf,
     get_current_context,
 )
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
-
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -44,6 +43,7 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     late_stop_in_words,
 )
+from airflow_provider_neptune_ml.task_state import is_shutdown
 from airflow_provider_neptune_ml.validation import (
     is_set,
     validate,
@@ -53,14 +53,15 @@ from airflow_provider_neptune_ml.validation import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
 T = TypeVar("T")
 
 # How long a stop insists where nothing kills the process for good: Airflow 2 gives a killed task a minute.
 UNHURRIED_STOP_SECONDS = 30.0
+# How long a kill asks Airflow whether a user is behind it. The rest of its budget is for the request.
+_STATE_SECONDS = 1.5
 # How soon a sleeping task notices that it was killed.
 _KILL_CHECK_SECONDS = 0.5
 
@@ -339,10 +340,27 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self._resume(get_current_context())
         if self._active_id is None or not (self.cancel_on_timeout if timed_out else self.cancel_on_kill):
             return
+        began = time.monotonic()
+        if not timed_out and self._is_left_to_retry():
+            self._outcome_of_kill = (
+                f"The worker is shut down: {self.kind.title} {self._active_id!r} goes on for the retry."
+            )
+            return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
         seconds = UNHURRIED_STOP_SECONDS if timed_out or not AIRFLOW_V_3_0_PLUS else None
-        self._stop_for_kill(may_appear=self._starting, seconds=seconds)
+        self._stop_for_kill(may_appear=self._starting, seconds=seconds, spent=time.monotonic() - began)
+
+    def _is_left_to_retry(self) -> bool:
+        """Tell whether the signal is a worker's shutdown, after which a retry takes the job over."""
+        try:
+            ti = get_current_context()["ti"]
+        except (AirflowException, RuntimeError):  # outside of Airflow, as in a unit test
+            return False
+        return self._retry_follows(ti) and is_shutdown(ti, _STATE_SECONDS)
+
+    def _retry_follows(self, ti: Any) -> bool:
+        return self.durable and ti.try_number <= (ti.max_tries or 0)
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         with self._answering_for(context, resource_id):
@@ -378,7 +396,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = context["ti"]
         if resource_id is None:
             return ""
-        if self.durable and ti.try_number <= (ti.max_tries or 0):
+        if self._retry_follows(ti):
             return f"The {self.kind.noun} may go on: a retry takes it over."
         if not self.cancel_on_timeout:
             return late_stop_in_words(None)

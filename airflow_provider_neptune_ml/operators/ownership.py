@@ -13,7 +13,7 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLServiceError
 from airflow_provider_neptune_ml.kinds import ID_MAX_LENGTH
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_neptune_ml.compat import Context
 
 
 def ids_of(ti: Any, attempt: int) -> Iterator[str]:

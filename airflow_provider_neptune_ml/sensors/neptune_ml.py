@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.compat import (
+    CAN_RUN_WITHOUT_WORKER,
     AirflowException,
     AirflowFailException,
     AirflowSensorTimeout,
@@ -19,9 +21,6 @@ from airflow.providers.common.compat.sdk import (
     PokeReturnValue,
     conf,
 )
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLFailedError, NeptuneMLTimeoutError
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
 from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
@@ -34,10 +33,8 @@ from airflow_provider_neptune_ml.polling import (
 from airflow_provider_neptune_ml.validation import is_templated, validate_seconds
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_neptune_ml.compat import Context
 
-# The first Airflow whose triggerer renders templates.
-CAN_RUN_WITHOUT_WORKER = get_base_airflow_version_tuple() >= (3, 3)
 _TOO_OLD = "that needs Airflow 3.3 or newer"
 TRIGGER_PATH = "airflow_provider_neptune_ml.triggers.neptune_ml.NeptuneMLJobTrigger"
 # What poking raises, by the status of the trigger's event.

@@ -9,12 +9,12 @@ import re
 import time
 from collections.abc import AsyncIterator
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -32,11 +32,6 @@ from airflow_provider_neptune_ml.polling import (
 )
 from airflow_provider_neptune_ml.triggers.threads import with_hook
 from airflow_provider_neptune_ml.validation import validate, validate_seconds
-
-if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
-    from airflow.triggers.base import BaseEventTrigger
-else:
-    from airflow.triggers.base import BaseTrigger as BaseEventTrigger
 
 # All that the service lists at once; it has no next page.
 _MOST_LISTED = 1024

@@ -40,7 +40,12 @@ from airflow_provider_neptune_ml.polling import (
     late_stop_in_words,
 )
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
-from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL, ended_by_user
+from airflow_provider_neptune_ml.triggers.user_action import (
+    AIRFLOW_CALLS_ON_KILL,
+    Fate,
+    fate_of,
+    is_to_be_cancelled,
+)
 from airflow_provider_neptune_ml.validation import is_id
 
 if TYPE_CHECKING:
@@ -51,8 +56,11 @@ T = TypeVar("T")
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
 _FIRST_POLL_SECONDS = 5.0
-# Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout).
-_KILL_SECONDS = 25.0
+# Airflow gives a trigger's on_kill 30 s ([triggerer] on_kill_timeout): to find out whose doing it was, and to
+# cancel with what is left, which is never less than the second figure.
+_KILL_SECONDS = 24.0
+_STOP_SECONDS = 8.0
+_LOOK_AGAIN_SECONDS = 2.0
 
 
 class NeptuneMLJobTrigger(BaseTrigger):
@@ -192,21 +200,43 @@ class NeptuneMLJobTrigger(BaseTrigger):
         the task's own time-out is over, after which the job may be meant to go on.
         """
         if self.cancel_on_kill and (self.cancel_on_timeout or not self._is_late()):
-            await _undisturbed(self._stop_for_user())
+            await _undisturbed(self._cancel_for_user())
 
-    async def _stop_for_user(self) -> None:
+    async def _cancel_for_user(self) -> None:
         kind = find_kind(self.kind)
-        if not await self._was_ended_by_user():
-            self.log.info("The wait for %s %r goes on elsewhere", kind.title, self.resource_id)
+        name, until = f"{kind.title} {self.resource_id!r}", time.monotonic() + _KILL_SECONDS
+        while (fate := await self._fate()) is not Fate.CONTINUES:
+            found = await self._describe_now()
+            is_meant = is_to_be_cancelled(fate, kind, found, may_appear=self._may_appear())
+            if is_meant is not None or time.monotonic() >= until - _STOP_SECONDS:
+                break
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            self.log.info("The wait for %s goes on elsewhere", name)
             return
-        outcome = await with_hook(
-            self.hook_parameters,
-            lambda hook: hook.stop_now(
-                kind, self.resource_id, may_appear=self._may_appear(), seconds=_KILL_SECONDS
-            ),
-            urgent=True,
-        )
-        self.log.warning("Killed: %s %r: %s", kind.title, self.resource_id, outcome)
+        if is_meant:
+            outcome = await with_hook(
+                self.hook_parameters,
+                lambda hook: hook.stop_now(
+                    kind,
+                    self.resource_id,
+                    may_appear=self._may_appear(),
+                    seconds=max(until - time.monotonic(), _STOP_SECONDS),
+                ),
+                urgent=True,
+            )
+            self.log.warning("Killed: %s: %s", name, outcome)
+            return
+        state = found if isinstance(found, NeptuneMLError) else found.get("status")
+        if is_meant is None:
+            # A deletion can't be undone, nor can hours of training.
+            self.log.warning(
+                "Left as it is: %s (%s). Whether a user ended its task, or its wait ended elsewhere, is not"
+                " known. If no task uses it, %s ends it.",
+                *(name, state, kind.stop_operation),
+            )
+        else:
+            self.log.info("Nothing to cancel: %s (%s)", name, state)
 
     def _is_late(self) -> bool:
         return self._ends_at is not None and time.time() >= self._ends_at
@@ -214,15 +244,27 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _may_appear(self) -> bool:
         return self.started_at is not None and time.time() < self.started_at + self.not_found_grace
 
-    async def _was_ended_by_user(self) -> bool:
+    async def _fate(self) -> Fate:
         id_key = find_kind(self.kind).id_argument
         try:
             return await in_thread(
-                lambda: ended_by_user(self.task_instance, self.trigger_id, id_key, self.resource_id)
+                lambda: fate_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
             )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
-            self.log.warning("%r: whether a user ended its task is not known: %s", self.resource_id, error)
-            return AIRFLOW_CALLS_ON_KILL
+            self.log.warning("%r: the state of its task is not known: %s", self.resource_id, error)
+            # Before Airflow 3.3, this is a triggerer that shuts down far more often than a user.
+            return Fate.UNKNOWN if AIRFLOW_CALLS_ON_KILL else Fate.CONTINUES
+
+    async def _describe_now(self) -> Description | NeptuneMLError:
+        """Describe the resource within the time that a kill has."""
+        try:
+            return await with_hook(
+                self.hook_parameters,
+                lambda hook: hook.describe_now(find_kind(self.kind), self.resource_id),
+                urgent=True,
+            )
+        except NeptuneMLError as error:
+            return error
 
     def _watch(self) -> Watch:
         if self._unresolved or not is_id(self.resource_id):

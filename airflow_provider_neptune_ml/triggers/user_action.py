@@ -3,80 +3,107 @@ Whether a user ended a deferred task.
 
 Airflow before 3.3 cancels a trigger in the same way when its task was marked or cleared and when its
 triggerer shuts down or hands it over. Newer ones call its on_kill, but also when another triggerer has taken
-it over from one that came back late. Only the task instance knows.
+it over from one that was hung. Only the task instance knows, and of one that is about to run not even that:
+a clear and the end of the wait in another triggerer look the same. Then the resource tells: one that is still
+under way before the deadline has ended no wait.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 from airflow.triggers.base import BaseTrigger
+
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLNotFoundError
+from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
+from airflow_provider_neptune_ml.task_state import row_of, state_of
 
 # From Airflow 3.3 on.
 AIRFLOW_CALLS_ON_KILL = hasattr(BaseTrigger, "on_kill")
 _RETURN_VALUE = "return_value"
+# A deferred task gets there by a clear, and by the end of its wait.
+_CLEARED_OR_RESUMED = frozenset({"scheduled", "queued", "running"})
 
 
-def ended_by_user(task_instance: Any, trigger_id: int | None, id_key: str, resource_id: str) -> bool:
+class Fate(Enum):
+    """What became of a deferred task whose trigger was cancelled."""
+
+    ENDED_BY_USER = "ended by user"
+    CONTINUES = "continues"
+    CLEARED_OR_RESUMED = "cleared or resumed"
+    UNKNOWN = "unknown"
+
+
+def fate_of(task_instance: Any, trigger_id: int | None, id_key: str, resource_id: str) -> Fate:
     """
-    Tell whether a user ended a task that was deferred: it neither waits nor has gone on by itself.
-
-    A task that is about to go on, once another triggerer has seen the end, looks like one that was cleared:
-    it counts as ended by a user for the seconds until a worker takes it up.
+    Tell what became of a deferred task.
 
     :param task_instance: the one that the trigger belongs to.
     :param trigger_id: the id of the trigger's row.
     :param id_key: the key of the XCom with the id of what the task has started.
     :param resource_id: the id of what the trigger waits for.
     """
-    from airflow.providers.common.compat.sdk import XCom
+    if AIRFLOW_V_3_0_PLUS:
+        state = state_of(task_instance)
+    else:
+        row = row_of(task_instance)
+        # A clear begins another try, which may be deferred by now: SQLite uses the ids of triggers again.
+        if row is None or row.try_number != task_instance.try_number:
+            return Fate.ENDED_BY_USER
+        if row.state == "deferred" and row.trigger_id != trigger_id:
+            return Fate.ENDED_BY_USER
+        state = row.state
+        if state in (*_CLEARED_OR_RESUMED, "deferred", "up_for_retry"):
+            return Fate.CONTINUES
+    if state == "success":
+        # One that was marked successful has not returned anything.
+        is_ours = _pull(task_instance, _RETURN_VALUE) == resource_id
+        return Fate.CONTINUES if is_ours else Fate.ENDED_BY_USER
+    if state not in (*_CLEARED_OR_RESUMED, "deferred", "up_for_retry"):
+        return Fate.ENDED_BY_USER
+    # Airflow clears XComs seconds after a try has begun. Until then they are those of the try before.
+    if _pull(task_instance, id_key) not in (resource_id, None):
+        return Fate.ENDED_BY_USER
+    return Fate.CLEARED_OR_RESUMED if state in _CLEARED_OR_RESUMED else Fate.CONTINUES
 
-    state = _state(task_instance) if AIRFLOW_V_3_0_PLUS else _state_in_database(task_instance, trigger_id)
-    # The XComs tell whose doing it is: of a task that was cleared, the next try is about another job, and
-    # one that was marked successful has not returned anything.
-    keys = {"deferred": id_key, "running": id_key, "up_for_retry": id_key, "success": _RETURN_VALUE}
-    if state not in keys:
-        return True
-    pulled = XCom.get_one(
-        key=keys[state],
+
+def is_to_be_cancelled(
+    fate: Fate, kind: ResourceKind, reply: Mapping[str, Any] | NeptuneMLError, *, may_appear: bool
+) -> bool | None:
+    """
+    Tell whether a resource is to be cancelled, now that the trigger of the wait for it was.
+
+    :param fate: what became of the task, which does not continue.
+    :param kind: the kind of resource.
+    :param reply: the resource's description, or the error that came instead.
+    :param may_appear: whether the request that creates it may still be under way.
+    :return: None where it can't be told yet.
+    """
+    is_ended = fate is Fate.ENDED_BY_USER or None
+    # Before the deadline, no other triggerer can have ended the wait for one that is under way.
+    is_ended_if_under_way = fate is Fate.CLEARED_OR_RESUMED or is_ended
+    if isinstance(reply, NeptuneMLNotFoundError):
+        return is_ended_if_under_way if may_appear else False
+    if isinstance(reply, NeptuneMLError):
+        return is_ended
+    if kind.is_under_way(reply):
+        return is_ended_if_under_way
+    if kind.phase_of(reply.get("status")) is Phase.SUCCEEDED and not kind.is_over(reply):
+        # An endpoint in service: its task may be about to succeed with it.
+        return is_ended
+    return False
+
+
+def _pull(task_instance: Any, key: str) -> Any:
+    from airflow_provider_neptune_ml.compat import XCom
+
+    return XCom.get_one(
+        key=key,
         dag_id=task_instance.dag_id,
         task_id=task_instance.task_id,
         run_id=task_instance.run_id,
         map_index=task_instance.map_index,
     )
-    return pulled != resource_id and not (state == "deferred" and pulled is None)
-
-
-def _state(task_instance: Any) -> str | None:
-    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-
-    states = RuntimeTaskInstance.get_task_states(
-        dag_id=task_instance.dag_id,
-        task_ids=[task_instance.task_id],
-        run_ids=[task_instance.run_id],
-        map_index=task_instance.map_index,
-    )
-    # By a key that has the map index in it; nothing, if the run was deleted.
-    return next(iter(states.get(task_instance.run_id, {}).values()), None)
-
-
-def _state_in_database(task_instance: Any, trigger_id: int | None) -> str | None:
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        row = (
-            session.query(TaskInstance.state, TaskInstance.trigger_id, TaskInstance.try_number)
-            .filter_by(
-                dag_id=task_instance.dag_id,
-                task_id=task_instance.task_id,
-                run_id=task_instance.run_id,
-                map_index=task_instance.map_index,
-            )
-            .one_or_none()
-        )
-    # A task that was cleared may wait again by now: for another trigger, whose id SQLite may use again.
-    if row is None or row.try_number != task_instance.try_number:
-        return None
-    return None if row.state == "deferred" and row.trigger_id != trigger_id else row.state

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from airflow.providers.common.compat.sdk import Asset
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
+
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from tests.sdk import Asset
 
 ENDPOINT = "mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com"
 

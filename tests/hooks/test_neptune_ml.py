@@ -14,7 +14,6 @@ from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import BaseHook
 from botocore.exceptions import ClientError
 
 from airflow_provider_neptune_ml.exceptions import (
@@ -34,6 +33,7 @@ from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.certificates import self_signed_certificate
 from tests.conftest import ONCE, connect
 from tests.modes import Clock, first_event
+from tests.sdk import BaseHook
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "dataprocessing": {

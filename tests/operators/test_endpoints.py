@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_neptune_ml.compat import AirflowFailException
 from airflow_provider_neptune_ml.exceptions import NeptuneMLServiceError, NeptuneMLTimeoutError
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
 from airflow_provider_neptune_ml.simulator import Fault, Simulator

@@ -7,8 +7,8 @@ from threading import Event
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
+from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLKilledError,
@@ -27,6 +27,7 @@ from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import Interrupted, interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, cancel, start, statuses
+from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 

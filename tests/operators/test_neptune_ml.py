@@ -9,8 +9,8 @@ from threading import Event
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, AirflowTaskTimeout
 
+from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLKilledError,
@@ -27,6 +27,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import Interrupted, interrupted, when
+from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout, TaskDeferred
 
+from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLKilledError,
@@ -26,6 +26,7 @@ from tests.conftest import ONCE, PATIENCE_SECONDS, connect
 from tests.contexts import TaskInstance, TaskStateStore, context
 from tests.interruptions import Interrupted
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
+from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from airflow.providers.common.compat.sdk import DAG, task_group
+from typing import TYPE_CHECKING
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk import DAG, task_group
+else:
+    from airflow.decorators import task_group
+    from airflow.models.dag import DAG
 
 with DAG("lost_sight", schedule=None) as lost_sight:
     NeptuneMLPipeline(

@@ -10,24 +10,21 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
-from airflow.providers.common.compat.sdk import (
-    DAG,
+
+from airflow_provider_neptune_ml.compat import (
+    AIRFLOW_V_3_0_PLUS,
+    CAN_RUN_WITHOUT_WORKER,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
-    Asset,
-    TaskDeferred,
-    task,
 )
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
-
 from airflow_provider_neptune_ml.sensors.neptune_ml import (
-    CAN_RUN_WITHOUT_WORKER,
     NeptuneMLModelTrainingJobSensor,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
 from tests.interruptions import signalled
+from tests.sdk import DAG, Asset, TaskDeferred, task
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 # What Airflow runs a task with an execution_timeout in.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.sensors.neptune_ml import (
-    CAN_RUN_WITHOUT_WORKER,
     NeptuneMLModelTrainingJobSensor,
 )
 

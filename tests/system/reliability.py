@@ -148,6 +148,17 @@ class Ground:
         for process in self.worker(run, task_id):
             process.kill()
 
+    def shut_worker_down(self, run: DagRun, task_id: str = "job") -> None:
+        """Send a task's supervisor SIGTERM, as the eviction of its pod or a deploy would."""
+        self.worker(run, task_id)[0].terminate()
+
+    def wait_for_try(self, run: DagRun, number: int, task_id: str = "job") -> None:
+        """Wait until a try of a task runs."""
+        _until(
+            lambda: run.task(task_id)["try_number"] == number and run.task(task_id)["state"] == "running",
+            f"try {number} of {run.dag_id}.{task_id}",
+        )
+
     def clear_running(self, run: DagRun) -> None:
         """Clear the running tasks of a run, the only one of its Dag."""
         if AIRFLOW == 3:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from airflow.providers.common.compat.version_compat import get_base_airflow_version_tuple
-
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from tests.system.local_airflow import AIRFLOW
 from tests.system.reliability import PATIENCE_SECONDS, Ground
 from tests.system.rest_api import DagRun, until
 
-HAS_TASK_STATE_STORE = get_base_airflow_version_tuple() >= (3, 3)
+# From the same Airflow on.
+HAS_TASK_STATE_STORE = CAN_RUN_WITHOUT_WORKER
 
 Row = Callable[[Ground, DagRun], None]
 # Rows that leave the components of Airflow alone run all at once, the others one after the other.
@@ -98,6 +98,28 @@ def completed_while_dead(ground: Ground, run: DagRun) -> None:
         ground.finish(second)
         assert ground.state_at_end(run) == "success"
         _assert_result(ground, run, {job: "Completed", second: "Completed"})
+
+
+@row
+def worker_shut_down(ground: Ground, run: DagRun) -> None:
+    """A worker is shut down (SIGTERM) while it waits: the retry takes the job over."""
+    job = ground.polled_job(run)
+
+    ground.shut_worker_down(run)
+
+    ground.wait_for_try(run, 2)
+    _retry_ends_with(ground, run, job)
+
+
+@row
+def last_try_shut_down(ground: Ground, run: DagRun) -> None:
+    """A worker is shut down (SIGTERM) at the last try: its job is cancelled."""
+    job = ground.polled_job(run)
+
+    ground.shut_worker_down(run)
+
+    _assert_cancelled(ground, run, job)
+    assert ground.state_at_end(run) == "failed"
 
 
 def _retry_ends_with(ground: Ground, run: DagRun, job: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_neptune_ml.sensors.neptune_ml import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.system.local_airflow import LocalAirflow
 from tests.system.rest_api import DagRun, until

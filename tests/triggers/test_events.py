@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import Asset
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_0_PLUS
 
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import Fault
 from airflow_provider_neptune_ml.triggers import events
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
+from tests.sdk import Asset
 
 GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"
 HANGING_SECONDS = 60

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.operators.neptune_ml import (
@@ -17,10 +17,11 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 )
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
 from tests.conftest import connect
-from tests.contexts import context
+from tests.contexts import KEY, context
 from tests.modes import Clock, first_event, rebuild
+from tests.sdk import TaskDeferred
+from tests.task_states import LeftAs
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -99,10 +100,13 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
 
 
 @pytest.mark.parametrize("cancel_on_kill", [True, False])
-def test_kill(simulator: Simulator, cancel_on_kill: bool) -> None:
+def test_kill(simulator: Simulator, left_as: LeftAs, cancel_on_kill: bool) -> None:
     """A user's kill stops the job if it was to, though Airflow cancels the trigger again while it does."""
+    left_as("failed", job_id="mine")
     simulator.seed("modeltraining", "mine", status="InProgress")
-    task = trigger(cancel_on_kill=cancel_on_kill)
+    task: Any = trigger(cancel_on_kill=cancel_on_kill)
+    task.task_instance = SimpleNamespace(**KEY, try_number=1)
+    task.trigger_id = 1
 
     async def kill() -> None:
         killing = asyncio.ensure_future(task.on_kill())
@@ -110,10 +114,7 @@ def test_kill(simulator: Simulator, cancel_on_kill: bool) -> None:
             await asyncio.sleep(0.01)
             killing.cancel()
 
-    if AIRFLOW_CALLS_ON_KILL or not cancel_on_kill:
-        asyncio.run(kill())
-    else:
-        pytest.skip("only a task instance tells whether a user did it: see the rows of docs/reliability.md")
+    asyncio.run(kill())
 
     assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_kill
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.threads import with_hook
-from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
+from tests.contexts import KEY
+from tests.task_states import LeftAs
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -53,18 +55,21 @@ def test_silent_cluster_holds_up_no_other() -> None:
     assert asyncio.run(main()) == "answered"
 
 
-@pytest.mark.skipif(not AIRFLOW_CALLS_ON_KILL, reason="Airflow doesn't call it")
-def test_kill_does_not_queue_behind_polls(simulator: Simulator) -> None:
+def test_kill_does_not_queue_behind_polls(simulator: Simulator, left_as: LeftAs) -> None:
     """A kill is sent while all threads for polls of the same cluster are busy."""
+    left_as("failed", job_id="mine")
     simulator.seed("modeltraining", "mine", status="InProgress")
-    trigger = NeptuneMLJobTrigger(kind="modeltraining", resource_id="mine", cancel_on_kill=True)
+    trigger: Any = NeptuneMLJobTrigger(kind="modeltraining", resource_id="mine", cancel_on_kill=True)
+    trigger.task_instance = SimpleNamespace(**KEY, try_number=1)
+    trigger.trigger_id = 1
 
-    async def main() -> None:
+    async def main() -> int:
         with silent(trigger.hook_parameters):
-            await asyncio.wait_for(trigger.on_kill(), PATIENCE_SECONDS / 2)
+            # Not by wait_for: a kill is not cancelled by it, and would be waited for.
+            await asyncio.wait((asyncio.ensure_future(trigger.on_kill()),), timeout=PATIENCE_SECONDS / 2)
+            return len(simulator.calls("CancelMLModelTrainingJob"))
 
-    asyncio.run(main())
-    assert len(simulator.calls("CancelMLModelTrainingJob")) == 1
+    assert asyncio.run(main()) == 1
 
 
 def test_polls_share_few_threads() -> None:

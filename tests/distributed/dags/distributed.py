@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import Asset, AssetWatcher
+from airflow.sdk import DAG, Asset, AssetWatcher
 
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCreateEndpointOperator,
@@ -23,7 +22,7 @@ from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from tests.distributed.waits import HELD, MANY, SENSORS, SERVING, STARTS, sensor_job
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_neptune_ml.compat import Context
 
 POLL_SECONDS = 10
 MODELS = "s3://bucket/models"

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG, Asset, task
-
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk import DAG, Asset, task
+else:
+    from airflow.datasets import Dataset as Asset
+    from airflow.decorators import task
+    from airflow.models.dag import DAG
 
 WITHOUT_WORKER: dict[str, Any] = {"start_from_trigger": True, "end_from_trigger": True, "poke_interval": 1}
 

@@ -9,17 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG
-
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartDataProcessingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
 
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk import DAG
+else:
+    from airflow.models.dag import DAG
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow.providers.common.compat.sdk import Context
+    from airflow_provider_neptune_ml.compat import Context
 
 FOREVER_SECONDS = 3600.0
 WHILE_DEFERRED = (
@@ -34,6 +38,7 @@ WHILE_DEFERRED = (
 )
 WHILE_ON_WORKER = (
     "worker_killed_in_wait",
+    "worker_shut_down",
     "completed_while_dead",
     "running_marked_failed",
     "running_marked_success",
@@ -83,6 +88,9 @@ for row in WHILE_EITHER:
     with dag_of_row(row):
         train(task_id="job", deferrable=True)
         train(task_id="sync")
+
+with dag_of_row("last_try_shut_down"):
+    train(task_id="job", retries=0)
 
 with dag_of_row("worker_killed_before_start"):
     train(task_id="job", deferrable=True, pre_execute=stand_still_at("before-send"))

@@ -1,0 +1,98 @@
+"""
+What this package takes from Airflow, from where each version has it; nothing else here asks for a version.
+
+Read on 2.11.0 to 3.3.2. It is imported wherever a Dag is parsed: no boto3, and nothing of Amazon's provider.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow import __version__
+from packaging.version import Version
+
+_RELEASE = Version(__version__).release
+AIRFLOW_V_3_0_PLUS = _RELEASE >= (3, 0)
+_AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
+# The first Airflow whose triggerer renders templates.
+CAN_RUN_WITHOUT_WORKER = _RELEASE >= (3, 3)
+
+if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
+    from airflow.sdk import (
+        BaseOperator,
+        BaseSensorOperator,
+        Connection,
+        Context,
+        PokeReturnValue,
+        TaskGroup,
+        XComArg,
+        get_current_context,
+    )
+    from airflow.triggers.base import BaseEventTrigger
+else:
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.models.connection import Connection
+    from airflow.models.xcom_arg import XComArg
+    from airflow.operators.python import get_current_context
+    from airflow.sensors.base import BaseSensorOperator, PokeReturnValue
+    from airflow.triggers.base import BaseTrigger as BaseEventTrigger
+    from airflow.utils.context import Context
+    from airflow.utils.task_group import TaskGroup
+
+if TYPE_CHECKING or _AIRFLOW_V_3_2_PLUS:
+    from airflow.sdk.configuration import conf
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+    )
+else:
+    from airflow.configuration import conf
+    from airflow.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowSensorTimeout,
+        AirflowSkipException,
+        AirflowTaskTimeout,
+    )
+
+if TYPE_CHECKING:
+    from airflow.sdk.execution_time.xcom import XCom
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import XCom when it is asked for: that imports the user's XCom backend, and what is behind it."""
+        if name != "XCom":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if AIRFLOW_V_3_0_PLUS:
+            from airflow.sdk.execution_time.xcom import XCom
+        else:
+            from airflow.models.xcom import XCom
+        return XCom
+
+
+__all__ = [
+    "AIRFLOW_V_3_0_PLUS",
+    "CAN_RUN_WITHOUT_WORKER",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
+    "AirflowTaskTimeout",
+    "BaseEventTrigger",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "Connection",
+    "Context",
+    "PokeReturnValue",
+    "TaskGroup",
+    "XCom",
+    "XComArg",
+    "conf",
+    "get_current_context",
+]
