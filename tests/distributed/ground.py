@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -156,10 +157,12 @@ class Rows:
     Run rows and remember how they went.
 
     :param ground: Where.
+    :param tell: What is called with a line when a row has ended.
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, tell: Callable[[str], None] = print) -> None:
         self._ground = ground
+        self._tell = tell
         self.results: dict[str, Result] = {}
 
     def run(
@@ -177,16 +180,17 @@ class Rows:
                 name: [pool.submit(self._try, row, alone=times == 1) for _ in range(times)]
                 for name, row in rows.items()
             }
-        for name, futures in tries.items():
-            ended = [future.result() for future in futures]
-            errors = tuple(error for _, error in ended if error)
-            self.results[name] = Result(
-                frozenset(count for count, error in ended if not error), errors, times
-            )
+            for name, futures in tries.items():
+                ended = [future.result() for future in futures]
+                errors = tuple(error for _, error in ended if error)
+                self.results[name] = Result(
+                    frozenset(count for count, error in ended if not error), errors, times
+                )
+                self._tell(f"{time.strftime('%H:%M:%S')}  {name} held {self.results[name].held} of {times}")
 
     def _try(self, row: Callable[[Any, DagRun], None], *, alone: bool) -> tuple[str, str]:
-        run = self._ground.airflow.api.trigger(row.__name__)
         try:
+            run = self._ground.airflow.api.trigger(row.__name__)
             row(self._ground, run)
         except Exception:  # whatever it is, the other rows go on
             return "", traceback.format_exc()

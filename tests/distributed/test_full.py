@@ -36,7 +36,12 @@ def results(request: pytest.FixtureRequest, ground: DistributedGround) -> Mappin
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     }
-    rows = Rows(ground)
+
+    def tell(news: str) -> None:
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n{news}", end="", flush=True)
+
+    rows = Rows(ground, tell)
     if "worker_killed_before_reply" in wanted:
         ground.withhold_reply("StartMLDataProcessingJob")
     repeated = {name: row for name, row in CONCURRENT.items() if name in wanted & set(REPEATED)}
@@ -47,8 +52,7 @@ def results(request: pytest.FixtureRequest, ground: DistributedGround) -> Mappin
 
     ended = {name: rows.results[name] for name in PAGE_ROWS if name in rows.results}
     table = page.table(ended, ground.airflow.versions())
-    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        print(f"\n\n{table}")
+    tell(f"\n{table}")
     if ended.keys() == PAGE_ROWS.keys() and all(_holds(name, result) for name, result in ended.items()):
         page.write(table)
     return ended
