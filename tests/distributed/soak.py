@@ -110,8 +110,8 @@ def expire(ground: DistributedGround) -> None:
 
 
 def slow_down(ground: DistributedGround) -> None:
-    """Two hundred answers take five seconds."""
-    ground.cluster.add_fault(Fault("slow", times=200, seconds=5))
+    """Fifty answers take five seconds."""
+    ground.cluster.add_fault(Fault("slow", times=50, seconds=5))
 
 
 def kill_scheduler(ground: DistributedGround) -> None:
