@@ -27,7 +27,7 @@ MISSED_SECONDS = 60
 START_SECONDS = 300
 SETTINGS = {
     "CORE__EXECUTOR": "CeleryExecutor",
-    "CORE__PARALLELISM": 64,
+    "CORE__PARALLELISM": 32,
     "CORE__MAX_ACTIVE_RUNS_PER_DAG": 100,
     "CORE__MAX_ACTIVE_TASKS_PER_DAG": 1000,
     "CORE__HOSTNAME_CALLABLE": f"{hostname.__name__}.{hostname.own_hostname.__name__}",
@@ -38,8 +38,9 @@ SETTINGS = {
     "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": 5,
     "SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": MISSED_SECONDS,
     "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": 10,
-    # What Redis has lost is queued again after this time, instead of 10 minutes.
-    "SCHEDULER__TASK_QUEUED_TIMEOUT": 120,
+    # What Redis has lost is queued again after this time, instead of 10 minutes; no worker is as busy as that,
+    # as few tasks are queued at once.
+    "SCHEDULER__TASK_QUEUED_TIMEOUT": 180,
     "SCHEDULER__TASK_QUEUED_TIMEOUT_CHECK_INTERVAL": 10,
     "TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": MISSED_SECONDS,
     "TRIGGERER__RUNNER_HEALTH_CHECK_THRESHOLD": 2 * MISSED_SECONDS,
