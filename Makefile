@@ -88,7 +88,7 @@ test-reliability: $(CI_ENVIRONMENTS:%=.venv/%/.installed) ## Kill what runs a jo
 
 .PHONY: test-distributed test-distributed-small soak
 test-distributed: .venv/distributed/.installed ## Those rows on CeleryExecutor, PostgreSQL and Redis; writes docs/reliability.md
-	.venv/distributed/bin/python -m pytest tests/distributed/test_full.py
+	.venv/distributed/bin/python -m pytest -o faulthandler_timeout=0 tests/distributed/test_full.py
 
 test-distributed-small: .venv/distributed/.installed
 	.venv/distributed/bin/python -m pytest tests/distributed/test_small.py | tee .venv/distributed/pytest.log
