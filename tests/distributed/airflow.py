@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import kombu.pools
 import psutil
+import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
@@ -157,7 +158,7 @@ class DistributedAirflow(LocalAirflow):
                     *arguments, timeout=5, **options
                 )
                 return replies
-        except OperationalError:  # Redis is away, or was
+        except (OperationalError, redis.ConnectionError):  # Redis is away, or was
             return []
         finally:
             # One for the whole process, with connections that a restart of Redis has closed.
