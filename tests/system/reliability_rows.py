@@ -108,6 +108,7 @@ def worker_shut_down(ground: Ground, run: DagRun) -> None:
     ground.shut_worker_down(run)
 
     ground.wait_for_try(run, 2)
+    ground.wait_for_poll(job)
     _retry_ends_with(ground, run, job)
 
 
