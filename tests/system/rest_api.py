@@ -117,8 +117,14 @@ class DagRun:
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return the task instances as the API describes them: `task_id`, `state`, `try_number`, ..."""
-        tasks = self.api.call("GET", f"{self._path}/taskInstances")["task_instances"]
-        return sorted(tasks, key=lambda task: (task["start_date"] or "~", task["task_id"]))
+        tasks: list[dict[str, Any]] = []
+        while True:
+            # At most 100 at once.
+            path = f"{self._path}/taskInstances?limit=100&offset={len(tasks)}"
+            page = self.api.call("GET", path)
+            tasks += page["task_instances"]
+            if len(tasks) >= page["total_entries"] or not page["task_instances"]:
+                return sorted(tasks, key=lambda task: (task["start_date"] or "~", task["task_id"]))
 
     def task(self, task_id: str) -> dict[str, Any]:
         """Return one task instance as the API describes it."""
