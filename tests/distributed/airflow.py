@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from datetime import datetime
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import kombu.pools
@@ -125,10 +126,13 @@ class DistributedAirflow(LocalAirflow):
     def wait_until_healthy(self, *, within: float = START_SECONDS) -> None:
         """Wait until all components are there, the workers among them; see also :meth:`check`."""
         super().wait_until_healthy(within=within)
-        until(self._is_complete, within=within, what=f"all components; their logs are in {self.home}")
+        until(self._all_run, within=within, what=f"all components; their logs are in {self.home}")
+
+    def _all_run(self) -> bool:
+        self.check()
+        return self._is_complete()
 
     def _is_complete(self) -> bool:
-        self.check()
         alive = self._registered() | self._answering_workers()
         return all(process.name in alive for name in self._numbers for process in self.all(name))
 
@@ -180,17 +184,33 @@ class DistributedAirflow(LocalAirflow):
             what=f"all workers to answer {command}",
         )
 
-    def revive(self) -> None:
-        """Start again what has ended, as an operator or systemd would, until all components are there."""
+    @contextmanager
+    def supervised(self) -> Iterator[None]:
+        """
+        Start again whatever ends, as an operator or systemd would, for as long as the context lasts.
 
-        def revived() -> bool:
-            for process in self.processes.values():
-                if process.exit_code is not None:
-                    process.restart()
-            health = self.api.health()
-            return bool(health) and set(health.values()) == {"healthy"} and self._is_complete()
+        A component ends seconds after it lost its database. At the end of the context all are there.
+        """
+        over = Event()
 
-        until(revived, within=START_SECONDS, what=f"all components; their logs are in {self.home}")
+        def supervise() -> None:
+            while not over.wait(1):
+                for process in self.processes.values():
+                    if process.exit_code is not None:
+                        process.restart()
+
+        thread = Thread(target=supervise)
+        thread.start()
+        try:
+            yield
+            until(
+                lambda: set(self.api.health().values()) == {"healthy"} and self._is_complete(),
+                within=START_SECONDS,
+                what=f"all components; their logs are in {self.home}",
+            )
+        finally:
+            over.set()
+            thread.join()
 
     def triggerer_of(self, run: DagRun, task_id: str) -> OwnedProcess:
         """Return the triggerer in which a deferred task waits."""

@@ -16,6 +16,7 @@ from tests.system.rest_api import ENDED_RUN_STATES, DagRun, until
 # Hundreds of tasks on two cores.
 PATIENCE_SECONDS = 1200
 THROTTLED_SECONDS = 60
+OUTAGE_SECONDS = 5
 
 DistributedRow = Callable[[DistributedGround, DagRun], None]
 DISTRIBUTED: dict[str, DistributedRow] = {}
@@ -68,6 +69,11 @@ def servers_restarted(ground: DistributedGround, run: DagRun) -> None:
     Redis is restarted and has lost its queues, then PostgreSQL; what of Airflow ends is started again:
     each start has one job.
     """
+    with ground.airflow.supervised():
+        _restart_servers(ground, run)
+
+
+def _restart_servers(ground: DistributedGround, run: DagRun) -> None:
     airflow = ground.airflow
     instances = {"deferred": 8, "on_worker": 4, "queued": 4}
     with airflow.held(HELD):
@@ -76,13 +82,12 @@ def servers_restarted(ground: DistributedGround, run: DagRun) -> None:
         _until_states(run, "queued", instances["queued"])
         airflow.redis.stop()
         airflow.redis.start()
-        airflow.revive()
     jobs = _until_started(ground, run, sum(instances.values()))
     _until_polled(ground, jobs, len(ground.journal()))
 
     airflow.postgres.stop()
+    _let_pass(OUTAGE_SECONDS)
     airflow.postgres.start()
-    airflow.revive()
 
     _until_polled(ground, jobs, len(ground.journal()), times=2)
     ground.finish(*jobs)
@@ -190,6 +195,12 @@ def many_deferred(ground: DistributedGround, run: DagRun) -> None:
         what="the cancellation of all jobs",
     )
     assert ground.jobs_of_dag(run.dag_id) == dict.fromkeys(jobs, "Stopped")
+
+
+def _let_pass(seconds: float) -> None:
+    """Wait for a time, where it is what the row is about."""
+    over = time.monotonic() + seconds
+    until(lambda: time.monotonic() > over, within=2 * seconds, what="the end of a time")
 
 
 def _until_started(ground: DistributedGround, run: DagRun, count: int) -> list[str]:

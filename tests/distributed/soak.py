@@ -126,9 +126,9 @@ def kill_worker(ground: DistributedGround) -> None:
 
 def restart_redis(ground: DistributedGround) -> None:
     """Redis is restarted."""
-    ground.airflow.redis.stop()
-    ground.airflow.redis.start()
-    ground.airflow.revive()
+    with ground.airflow.supervised():
+        ground.airflow.redis.stop()
+        ground.airflow.redis.start()
 
 
 def kill_triggerer(ground: DistributedGround) -> None:
