@@ -126,9 +126,9 @@ def cancel_now(
     """
     if seconds is None:
         seconds = BUDGETS.kill_while_starting if may_appear else BUDGETS.kill
-    seconds -= spent
-    outcome = Outcome(False, f"no answer within {seconds:.2g} s")
-    deadline = time.monotonic() + seconds
+    outcome = Outcome(False, f"no answer within {seconds:g} s")
+    left = seconds - spent
+    deadline = time.monotonic() + left
 
     def insist() -> None:
         nonlocal outcome
@@ -147,7 +147,7 @@ def cancel_now(
 
     thread = threading.Thread(target=insist, name=f"cancel {resource_id}", daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(left)
     return outcome
 
 
