@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
-
-# States of a task that goes on: a user's mark or clear leads to others ("restarting" where it was running).
-_CONTINUES = frozenset({"running", "deferred", "up_for_retry", "scheduled", "queued"})
 
 
 class Row(NamedTuple):
@@ -19,6 +17,7 @@ class Row(NamedTuple):
     state: str | None
     trigger_id: int | None
     try_number: int
+    max_tries: int
 
 
 def state_of(task_instance: Any) -> str | None:
@@ -49,7 +48,9 @@ def row_of(task_instance: Any) -> Row | None:
 
     with create_session() as session:
         row = (
-            session.query(TaskInstance.state, TaskInstance.trigger_id, TaskInstance.try_number)
+            session.query(
+                TaskInstance.state, TaskInstance.trigger_id, TaskInstance.try_number, TaskInstance.max_tries
+            )
             .filter_by(
                 dag_id=task_instance.dag_id,
                 task_id=task_instance.task_id,
@@ -61,29 +62,39 @@ def row_of(task_instance: Any) -> Row | None:
     return row and Row(*row)
 
 
-def is_shutdown(task_instance: Any, seconds: float) -> bool:
+def state_at_shutdown(task_instance: Any, is_current: Callable[[], bool], seconds: float) -> str | None:
     """
-    Tell whether a SIGTERM means that the worker is shut down: a user's action has changed the state by then.
+    Return the state of a task whose worker is shut down: a user's action has changed it before the SIGTERM.
+
+    The state alone does not tell: a task that was marked and cleared may be running again, as another try.
 
     For signal handlers: the question is asked in a thread of its own, and not at all where the signal came in
     the middle of one of the main thread's to Airflow 3: before 3.2, the answers would be mixed up.
 
     :param task_instance: the one whose process got the signal.
+    :param is_current: on Airflow 3, tells whether its try is still the latest.
     :param seconds: how long an answer is waited for.
-    :return: False also where there is no answer.
+    :return: ``running`` or ``deferred``; None where it was a user, and where there is no answer.
     """
     answer: list[str | None] = []
 
     def ask() -> None:
         with suppress(Exception):  # whatever Airflow's database or API raises as it goes away
-            answer.append(state_of(task_instance))
+            if AIRFLOW_V_3_0_PLUS:
+                # In this order: a clear in between changes the second answer.
+                state = state_of(task_instance)
+                answer.append(state if is_current() else None)
+            elif row := row_of(task_instance):
+                # A clear moves max_tries on.
+                is_same = row[2:] == (task_instance.try_number, task_instance.max_tries)
+                answer.append(row.state if is_same else None)
 
     if _is_in_request():
-        return False
+        return None
     thread = threading.Thread(target=ask, name="task state", daemon=True)
     thread.start()
     thread.join(seconds)
-    return bool(answer) and answer[0] in _CONTINUES
+    return answer[0] if answer and answer[0] in ("running", "deferred") else None
 
 
 def _is_in_request() -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
 
 from airflow_provider_neptune_ml.simulator import Simulator
 
@@ -54,3 +58,31 @@ def interrupted(
             yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def at_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
+    """Return a function that acts when it is called for the given time."""
+    calls = itertools.count(1)
+
+    def called(**_: Any) -> None:
+        if next(calls) == number:
+            act()
+
+    return called
+
+
+def during(client: Any, operation: str, act: Callable[[], object], *, call: int = 1) -> None:
+    """Have something done just before one of a client's requests is sent."""
+    client.meta.events.register(f"before-call.neptunedata.{operation}", at_call(call, act))
+
+
+def wait_begun(task: Any, where: Any) -> None:
+    """Execute a start operator until it polls for the first time, where a signal may find it."""
+
+    def stop() -> None:
+        raise Interrupted
+
+    task.wait_for_completion = True
+    during(task.hook.conn, task.kind.get_operation, stop, call=2)
+    with pytest.raises(Interrupted):
+        task.execute(where)

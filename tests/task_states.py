@@ -19,7 +19,7 @@ def task_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAs]:
     if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
-        def answer(state: str | None, **xcoms: str) -> None:
+        def answer(state: str | None, *, try_number: int = 1, max_tries: int = 0, **xcoms: str) -> None:
             # What the supervisor of a worker or triggerer answers: without one, nothing does.
             states = {KEY["run_id"]: {KEY["task_id"]: state}}
             monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: states))
@@ -37,9 +37,15 @@ def task_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAs]:
         with create_session() as session:
             session.query(DagRun).filter_by(**run).delete()
 
-    def store(state: str | None, *, try_number: int = 1, **xcoms: str) -> None:
+    def store(state: str | None, *, try_number: int = 1, max_tries: int = 0, **xcoms: str) -> None:
         delete()
-        row = {**KEY, "state": state, "try_number": try_number, "pool": "default_pool"}
+        row = {
+            **KEY,
+            "state": state,
+            "try_number": try_number,
+            "max_tries": max_tries,
+            "pool": "default_pool",
+        }
         with create_session() as session:
             session.execute(DagRun.__table__.insert().values(**run, run_type="manual"))
             session.execute(TaskInstance.__table__.insert().values(**row))

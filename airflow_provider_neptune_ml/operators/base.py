@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow_provider_neptune_ml import cancellation
@@ -40,7 +40,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
-from airflow_provider_neptune_ml.task_state import is_shutdown
+from airflow_provider_neptune_ml.task_state import state_at_shutdown
 from airflow_provider_neptune_ml.validation import (
     is_set,
     validate,
@@ -73,6 +73,7 @@ class NeptuneMLOperator(NeptuneMLTask):
     not_found_grace: ClassVar[float] = 0.0
     cancel_on_kill: bool = False
     cancel_on_timeout: bool | None = None
+    _has_deferred = False
 
     def __init__(
         self,
@@ -91,10 +92,12 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
         self.deferrable = deferrable
 
-    @cached_property
+    @property
     def kill(self) -> Kill:
         """A kill of this task. Built at run time: Airflow copies operators before."""
-        return Kill(self.kind, lambda: self.hook, self.log)
+        # The first one stays, also if a signal asks for it while it is built.
+        known: Kill | None = vars(self).get("_kill")
+        return known or vars(self).setdefault("_kill", Kill(self.kind, lambda: self.hook, self.log))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
         """Take up the task when the trigger is done with the wait."""
@@ -133,7 +136,9 @@ class NeptuneMLOperator(NeptuneMLTask):
         return self._finish(context, resource_id, description)
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
-        self.defer(trigger=self._trigger(context, resource_id, started_at), method_name="execute_complete")
+        trigger = self._trigger(context, resource_id, started_at)
+        self._has_deferred = True
+        self.defer(trigger=trigger, method_name="execute_complete")
 
     def _trigger(self, context: Context, resource_id: str, started_at: float) -> NeptuneMLJobTrigger:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
@@ -305,28 +310,35 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Cancel the job; called from a signal handler, and when ``execution_timeout`` is over."""
         self.kill.receive()
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-        if timed_out and not self._is_ours:
-            # Airflow 2 asks before it resumes a task whose time is over.
+        if timed_out and not (self._is_ours or self._pushed):
+            # Airflow 2 asks before it resumes a task whose time is over; one that began here knows its job.
             self._resume(get_current_context())
         if not (self._is_ours and (self.cancel_on_timeout if timed_out else self.cancel_on_kill)):
             return
         began = time.monotonic()
-        if not timed_out and self._is_left_to_retry():
+        if not timed_out and self._is_left_by_shutdown():
             name = f"{self.kind.title} {self.kill.target.resource_id!r}"
-            self.kill.receive(f"The worker is shut down: {name} goes on for the retry.")
+            self.kill.receive(f"The worker is shut down: {name} continues, and is waited for.")
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
         seconds = cancellation.BUDGETS.unhurried if timed_out or not AIRFLOW_V_3_0_PLUS else None
         self.kill.cancel(seconds=seconds, spent=time.monotonic() - began)
 
-    def _is_left_to_retry(self) -> bool:
-        """Tell whether the signal is a worker's shutdown, after which a retry takes the job over."""
+    def _is_left_by_shutdown(self) -> bool:
+        """Tell whether the worker is shut down, after which a retry or a trigger waits for the job."""
         try:
-            ti = get_current_context()["ti"]
+            context = get_current_context()
         except (AirflowException, RuntimeError):  # outside of Airflow, as in a unit test
             return False
-        return self._retry_follows(ti) and is_shutdown(ti, cancellation.BUDGETS.kill_question)
+        if not (self._has_deferred or self._retry_follows(context["ti"])):
+            return False
+        # The store answers the latest try alone.
+        marker, resource_id = UnconsumedMarker(context), self.kill.target.resource_id
+        state = state_at_shutdown(
+            context["ti"], lambda: marker.read() == resource_id, cancellation.BUDGETS.kill_question
+        )
+        return state == "deferred" if self._has_deferred else state == "running"
 
     def _retry_follows(self, ti: Any) -> bool:
         return self.durable and ti.try_number <= (ti.max_tries or 0)
@@ -341,7 +353,13 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.kill.raise_if_received()
         with self._cancel_on_error(context, resource_id):
             UnconsumedMarker(context).delete()
-        self.kill.raise_if_received()
+        # From here on nothing is a kill's to cancel: Airflow sends SIGTERM to a task that has succeeded, too,
+        # where its callbacks take long.
+        ours = self.kill.target.resource_id
+        self.kill.aim(None)
+        if self.kill.is_received:
+            self.kill.aim(ours)
+            self.cancel_if_killed()
         return resource_id
 
     @contextmanager

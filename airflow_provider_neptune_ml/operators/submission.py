@@ -198,11 +198,16 @@ class Submission:
             try:
                 reply = task.retry(start, f"Starting {task.kind.title} {candidate!r}")
             except NeptuneMLServiceError as refusal:
-                if not is_ambiguous:
+                if not is_ambiguous and task.resource_id:
+                    # What has an id of the user's own then was started externally.
+                    self._kill.aim(None)
+                elif not is_ambiguous:
                     self._kill.appeared()
                 task.cancel_if_killed()
                 return IdConflict(self._resolve_conflict(refusal, candidate), refusal, is_ours=is_ambiguous)
         except NeptuneMLKilledError:
+            if is_ambiguous:  # the request may have arrived after the kill has looked
+                task.cancel_if_killed()
             raise
         except NeptuneMLError as error:
             if is_ambiguous:

@@ -180,8 +180,11 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def _look(self) -> AsyncIterator[TriggerEvent]:
         """Look once at every job that has not ended, as far as is known."""
         if self._ended is None:
-            memory = await self._recall()
-            self._ended = await self._begin() if memory is None else memory
+            self._ended = await self._recall()
+        if self._ended is None:
+            self._ended = await self._begin()
+            # What ends from now on counts, also if the triggerer dies before the first whole look.
+            await self._remember()
         trouble = None
         self._listed = await self._list()
         for job_id in dict.fromkeys((*self._going, *self._listed)):

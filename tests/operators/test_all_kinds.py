@@ -14,6 +14,7 @@ from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, N
 from airflow_provider_neptune_ml.simulator import Simulator
 from tests.conftest import connect
 from tests.contexts import context
+from tests.interruptions import wait_begun
 
 pytestmark = pytest.mark.usefixtures("connection", "completed")
 
@@ -137,13 +138,13 @@ def test_retry_takes_over(simulator: Simulator, operator: type[NeptuneMLStartOpe
 @each_start
 def test_kill(simulator: Simulator, operator: type[NeptuneMLStartOperator]) -> None:
     """A kill stops what was started."""
-    task = start(operator)
-    started = task.execute(context())
+    task, where = start(operator), context()
+    wait_begun(task, where)
 
     task.on_kill()
 
     words = {operator.kind.statuses.stopping, operator.kind.statuses.stopped}
-    assert jobs(simulator, operator)[str(started)] in words
+    assert jobs(simulator, operator)[where["ti"].xcoms[operator.kind.id_argument]] in words
 
 
 @each_stop

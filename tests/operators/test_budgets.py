@@ -11,9 +11,8 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect, set_budgets
 from tests.contexts import context
-from tests.interruptions import interrupted
+from tests.interruptions import during, interrupted, wait_begun
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start
-from tests.operators.test_races import during
 
 # Airflow 2 gives a killed task a minute.
 KILL, WHILE_STARTING = ("0.4", "0.2") if AIRFLOW_V_3_0_PLUS else ("0.6", "0.6")
@@ -61,7 +60,7 @@ def test_kill_in_the_middle_of_the_start(silent: Simulator) -> None:
 def test_execution_timeout(silent: Simulator) -> None:
     """A task whose execution_timeout is over is in no hurry."""
     task = start(job_id="mine")
-    task.execute(context())
+    wait_begun(task, context())
 
     try:
         raise AirflowTaskTimeout

@@ -11,6 +11,7 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLServiceError, Neptun
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import TaskStateStore, context
+from tests.interruptions import wait_begun
 
 pytestmark = pytest.mark.usefixtures("connection", "models")
 
@@ -146,10 +147,10 @@ def test_kill_leaves_what_served_before(simulator: Simulator, try_number: int) -
 def test_kill_deletes_what_was_being_created(simulator: Simulator, try_number: int) -> None:
     """A kill deletes an endpoint that the task was creating, in the try that takes it over as well."""
     task = update()
-    task.execute(context())
+    wait_begun(task, context())
     if try_number == 2:
         task = update()
-        task.execute(context(try_number=2))
+        wait_begun(task, context(try_number=2))
 
     task.on_kill()
 

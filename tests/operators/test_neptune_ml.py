@@ -27,7 +27,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.interruptions import Interrupted, interrupted, when
+from tests.interruptions import Interrupted, interrupted, wait_begun, when
 from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -537,7 +537,7 @@ def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:
 def test_kill_insists_through_trouble(simulator: Simulator, fault: str) -> None:
     """A kill is not put off by a lost connection, throttling or a hiccup of the service."""
     task = start(job_id="mine")
-    task.execute(context())
+    wait_begun(task, context())
     simulator.add_fault(Fault(kind=fault, operation=CANCEL, times=2))
 
     task.on_kill()
@@ -568,7 +568,7 @@ def test_execution_timeout_cancels(simulator: Simulator) -> None:
         simulator.reset()
         simulator.seed("dataprocessing", "data-1", status="Completed")
         task = start(job_id="mine", **arguments)
-        task.execute(context())
+        wait_begun(task, context())
         try:
             raise AirflowTaskTimeout
         except AirflowTaskTimeout:

@@ -24,7 +24,7 @@ from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, PATIENCE_SECONDS, connect, set_budgets
 from tests.contexts import TaskInstance, TaskStateStore, context
-from tests.interruptions import Interrupted
+from tests.interruptions import Interrupted, at_call, during
 from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
 from tests.sdk import TaskDeferred
 
@@ -80,22 +80,6 @@ def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
 def fail() -> None:
     """Fail as Airflow's own API does."""
     raise RuntimeError("API server: 503")
-
-
-def at_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
-    """Return a function that acts when it is called for the given time."""
-    calls = itertools.count(1)
-
-    def called(**_: Any) -> None:
-        if next(calls) == number:
-            act()
-
-    return called
-
-
-def during(client: Any, operation: str, act: Callable[[], object], *, call: int = 1) -> None:
-    """Have something done just before one of a client's requests is sent."""
-    client.meta.events.register(f"before-call.neptunedata.{operation}", at_call(call, act))
 
 
 def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, **arguments: Any) -> None:

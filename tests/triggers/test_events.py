@@ -512,3 +512,23 @@ def test_needs_airflow_3() -> None:
     with pytest.raises(RuntimeError, match=r"needs Airflow 3\.0 or newer"):
         NeptuneMLJobEventTrigger(job_id="mine")
     assert "airflow_provider_neptune_ml.triggers.events" in sys.modules
+
+
+@with_watchers
+def test_restart_in_trouble_right_after_the_beginning(simulator: Simulator) -> None:
+    """A watch that has begun goes on in the next triggerer, though its first look never came to an end."""
+    store = Store()
+    simulator.seed("modeltraining", "nightly-1", status="InProgress")
+    simulator.add_fault(Fault("internal_failure", operation=LIST, skip=1, times=None))
+
+    async def watch() -> list[str]:
+        async with watching(trigger(store)) as running:
+            await running.until(lambda: len(simulator.calls(LIST)) > 2)
+        simulator.clear_faults()
+        simulator.finish("modeltraining", "nightly-1")
+        looks = len(simulator.calls(LIST))
+        async with watching(trigger(store)) as running:
+            await running.until(lambda: running.fired or len(simulator.calls(LIST)) > looks + 4)
+            return running.ids
+
+    assert asyncio.run(watch()) == ["nightly-1"]

@@ -20,8 +20,8 @@ from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
 from tests.conftest import ONCE, PATIENCE_SECONDS, set_budgets
 from tests.contexts import KEY
+from tests.interruptions import during
 from tests.operators.test_neptune_ml import CANCEL, GET
-from tests.operators.test_races import during
 from tests.task_states import LeftAs
 from tests.triggers.test_neptune_ml import trigger
 
