@@ -23,6 +23,7 @@ from airflow_provider_neptune_ml.compat import (
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
+    NeptuneMLKilledError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLTimeoutError,
@@ -108,14 +109,13 @@ class NeptuneMLOperator(NeptuneMLTask):
         if event["status"] != "success":
             if event["status"] == "timeout":
                 raise NeptuneMLTimeoutError(event["message"])
-            raise NeptuneMLError(
-                f"{event['message']} {self.release_or_cancel(context, event['resource_id'])}".rstrip()
-            )
+            error = NeptuneMLError(event["message"])
+            self.release_or_cancel(context, event["resource_id"], error)
+            raise error
         return self._finish(context, event["resource_id"], event["description"])
 
-    def release_or_cancel(self, context: Context, resource_id: str) -> str:  # noqa: ARG002
-        """Return what becomes of the resource when the wait for it can't go on."""
-        return ""
+    def release_or_cancel(self, context: Context, resource_id: str, error: NeptuneMLError) -> None:
+        """Decide what becomes of the resource when the wait for it can't go on, and add that to the error."""
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Return the task's result once the wait is over."""
@@ -275,7 +275,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             error.add(self._cancel_late(resource_id))
             raise
         except (NeptuneMLServiceError, NeptuneMLUnreachableError) as error:
-            error.add(self.release_or_cancel(context, resource_id))
+            self.release_or_cancel(context, resource_id, error)
             raise
 
     def resume_execution(
@@ -289,13 +289,15 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return result
         with suppress(AirflowException):  # it logs what there is to say
             super().resume_execution(next_method, next_kwargs, context)
-        error = str((next_kwargs or {}).get("error", ""))
+        cause = str((next_kwargs or {}).get("error", ""))
         name = f"{self.kind.title.capitalize()} {resource_id!r}"
-        if "timeout" in error.casefold():
+        if "timeout" in cause.casefold():
             late = self._cancel_late(resource_id) if resource_id else ""
             raise NeptuneMLTimeoutError(f"{name}: its time (execution_timeout) is over. {late}".rstrip())
-        outcome = self.release_or_cancel(context, resource_id)
-        raise NeptuneMLError(f"The wait for {name} broke off: {error}. {outcome}")
+        error = NeptuneMLError(f"The wait for {name} broke off: {cause}.")
+        if resource_id is not None:
+            self.release_or_cancel(context, resource_id, error)
+        raise error
 
     def _resume(self, context: Context) -> str | None:
         """Return the id of what the task has started in another process, and have a kill cancel it."""
@@ -331,7 +333,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             context = get_current_context()
         except (AirflowException, RuntimeError):  # outside of Airflow, as in a unit test
             return False
-        if not (self._has_deferred or self._retry_follows(context["ti"])):
+        if not (self._has_deferred or self._retry_follows(context, NeptuneMLKilledError("Killed."))):
             return False
         # The store answers the latest try alone.
         marker, resource_id = UnconsumedMarker(context), self.kill.target.resource_id
@@ -340,8 +342,22 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         )
         return state == "deferred" if self._has_deferred else state == "running"
 
-    def _retry_follows(self, ti: Any) -> bool:
-        return self.durable and ti.try_number <= (ti.max_tries or 0)
+    def _retry_follows(self, context: Context, error: NeptuneMLError) -> bool:
+        """Tell whether a retry adopts the job after a try that fails with an error."""
+        ti = context["ti"]
+        if not self.durable or ti.try_number > (ti.max_tries or 0):
+            return False
+        # From Airflow 3.3 on.
+        policy: Any = getattr(self, "retry_policy", None)
+        if policy is None:
+            return True
+        try:
+            decision = policy.evaluate(
+                exception=error, try_number=ti.try_number, max_tries=ti.max_tries, context=context
+            )
+        except Exception:  # Airflow goes by the number of tries then
+            return True
+        return bool(decision.action.name != "FAIL")
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         with self._cancel_on_error(context, resource_id):
@@ -367,28 +383,28 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """See to the job if anything else than the service fails, such as an XCom backend."""
         try:
             yield
-        except Exception as error:
-            outcome = self.release_or_cancel(context, resource_id)
-            raise NeptuneMLError(
+        except Exception as cause:
+            error = NeptuneMLError(
                 f"There is {self.kind.title} {resource_id!r}, but the task can't go on:"
-                f" {type(error).__name__}: {full_stop(str(error))} {outcome}"
-            ) from error
+                f" {type(cause).__name__}: {full_stop(str(cause))}"
+            )
+            self.release_or_cancel(context, resource_id, error)
+            raise error from cause
 
     def release_or_cancel(
-        self, context: Context, resource_id: str | None, *, may_appear: bool = False
-    ) -> str:
-        """Leave a job to a retry; where none follows, ask it to stop."""
-        ti = context["ti"]
-        if resource_id is None:
-            return ""
-        if self._retry_follows(ti):
-            return f"The {self.kind.noun} may go on: a retry takes it over."
-        if not (self.cancel_on_timeout and self._is_ours):
-            return cancellation.cancel_late(self.kind, None)
-        outcome = cancellation.cancel_now(
-            self.hook, self.kind, resource_id, may_appear=may_appear, seconds=cancellation.BUDGETS.unhurried
-        )
-        return full_stop(f"No retry follows: {outcome.words}")
+        self, context: Context, resource_id: str, error: NeptuneMLError, *, may_appear: bool = False
+    ) -> None:
+        """Leave a job to a retry, or cancel it where none follows; the error of the task says which."""
+        if self._retry_follows(context, error):
+            error.add(f"The {self.kind.noun} may go on: a retry takes it over.")
+        elif not (self.cancel_on_timeout and self._is_ours):
+            error.add(cancellation.cancel_late(self.kind, None))
+        else:
+            seconds = cancellation.BUDGETS.unhurried
+            outcome = cancellation.cancel_now(
+                self.hook, self.kind, resource_id, may_appear=may_appear, seconds=seconds
+            )
+            error.add(full_stop(f"No retry follows: {outcome.words}"))
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""

@@ -211,8 +211,8 @@ class Submission:
             raise
         except NeptuneMLError as error:
             if is_ambiguous:
-                outcome = task.release_or_cancel(self._context, candidate, may_appear=True)
-                error.add(f"It may have been started. {outcome}")
+                error.add("It may have been started.")
+                task.release_or_cancel(self._context, candidate, error, may_appear=True)
             elif candidate != self._unconsumed_id:
                 self._marker.delete()
             raise

@@ -360,3 +360,22 @@ def test_delete_whose_answer_was_lost(simulator: Simulator) -> None:
 
     assert task.execute(context(task_id="delete")) == "mine"
     assert not simulator.overview()["kinds"]["endpoints"]
+
+
+@pytest.mark.parametrize(("action", "left"), [("FAIL", "Stopping"), ("RETRY", "InProgress")])
+def test_retry_policy(simulator: Simulator, action: str, left: str) -> None:
+    """Where Airflow's retry policy lets no retry follow, the job of a wait that can't go on is cancelled."""
+    policies = pytest.importorskip("airflow.sdk.definitions.retry_policy", reason="Airflow before 3.3")
+    rule = policies.RetryRule(exception=NeptuneMLError, action=policies.RetryAction[action])
+    simulator.add_fault(Fault("access_denied", operation=GET, skip=1, times=None))
+    task = start(
+        job_id="mine",
+        wait_for_completion=True,
+        retries=1,
+        retry_policy=policies.ExceptionRetryPolicy(rules=[rule]),
+    )
+
+    with pytest.raises(NeptuneMLError):
+        task.execute(context(max_tries=1))
+
+    assert statuses(simulator) == {"mine": left}
