@@ -245,8 +245,12 @@ class DistributedAirflow(LocalAirflow):
         """Return the tasks of a run whose trigger a triggerer has let go of, in their first try."""
         folder = self.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
         logs = folder.glob(f"task_id=*/attempt=1.log.trigger.{triggerer_id}.log")
+        # The last of them can be missing: Airflow closes the file when it has seen the trigger's end.
+        ends = ("trigger completed", "Trigger fired event", "goes on elsewhere")
         return {
-            log.parent.name.removeprefix("task_id=") for log in logs if "trigger completed" in log.read_text()
+            log.parent.name.removeprefix("task_id=")
+            for log in logs
+            if any(end in log.read_text() for end in ends)
         }
 
     @contextmanager
