@@ -310,10 +310,10 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def _forget_removed(self) -> None:
         """Let those fire again, should the watch come back, whose events Airflow may have dropped."""
         latest = time.monotonic() - _STORED_SECONDS
-        doubtful = {job_id for job_id, at in self._stored_at.items() if at > latest}
-        if doubtful and self._ended is not None:
-            self._ended -= doubtful
-            self._going |= {job_id: self._watch(job_id) for job_id in doubtful}
+        recent = {job_id for job_id, at in self._stored_at.items() if at > latest}
+        if recent and self._ended is not None:
+            self._ended -= recent
+            self._going |= {job_id: self._watch(job_id) for job_id in recent}
             await self._remember()
 
     @property
