@@ -126,6 +126,8 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._listed: list[str] = []
         # What fired and is not known to be stored by Airflow, and when it was known of what fired last.
         self._fired: dict[str, TriggerEvent] = {}
+        # Of these, the ones that a shutdown stores before it reaches this trigger.
+        self._answered: set[str] = set()
         self._stored_at: dict[str, float] = {}
         self._delivery: asyncio.Task[None] | None = None
         self._memory: Any = None
@@ -287,6 +289,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             known = await self._known_as_stored()
             for job_id in known:
                 del self._fired[job_id]
+            self._answered.difference_update(known)
             latest = time.monotonic() - _STORED_SECONDS
             self._stored_at = {job_id: at for job_id, at in self._stored_at.items() if at > latest}
             self._stored_at |= dict.fromkeys(known, time.monotonic())
@@ -301,11 +304,21 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             await asyncio.sleep(min(self.poll_interval, _STORED_SECONDS))
             return list(fired)
         await asyncio.sleep(_CHECK_SECONDS)
-        return await stored(runner, fired, lambda: ask_store(self._store, "get", self._key))
+        return await stored(
+            runner, fired, lambda: ask_store(self._store, "get", self._key), self._answered.update
+        )
 
     async def _finish_write(self) -> None:
-        if self._is_writing:
+        """Have remembered what the triggerer has stored as it shuts down; no answer arrives any more."""
+        stored = self._answered & self._fired.keys()
+        last = None
+        if stored and hasattr(self._store, "aset"):  # a thread would wait for the answer for ever
+            self._fired = {job_id: event for job_id, event in self._fired.items() if job_id not in stored}
+            last = asyncio.ensure_future(self._remember())
+        if last or self._is_writing:
             await asyncio.sleep(_LAST_WRITE_SECONDS)
+        if last:
+            last.cancel()
 
     async def _forget_removed(self) -> None:
         """Let those fire again, should the watch come back, whose events Airflow may have dropped."""

@@ -21,7 +21,11 @@ from tests.triggers.test_events import GET, HANGING_SECONDS, LIST, Store, trigge
 context = pytest.importorskip("airflow.sdk.execution_time.context")
 if not hasattr(context, "AssetStateStoreAccessors"):
     pytest.skip("Airflow 3.3 is the first with state of assets", allow_module_level=True)
-TriggerRunner = pytest.importorskip("airflow.jobs.triggerer_job_runner").TriggerRunner
+triggerer_job_runner = pytest.importorskip("airflow.jobs.triggerer_job_runner")
+TriggerRunner, TriggerCommsDecoder = (
+    triggerer_job_runner.TriggerRunner,
+    triggerer_job_runner.TriggerCommsDecoder,
+)
 
 ID = 1
 
@@ -51,11 +55,22 @@ class Supervisor(Store):
         await self.answers_writes.wait()
 
 
+class Unanswered(dict[int, Any]):
+    """Messages to the supervisor that it has not answered, and how often they were looked at."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.looked_at += 1
+        return super().__iter__()
+
+
 @pytest.fixture
 def runner() -> Iterator[Any]:
     """The runner of triggers, which handles the signals of this process as in a triggerer."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     runner = TriggerRunner()
+    runner.comms_decoder = TriggerCommsDecoder(socket=None, async_reader=None, async_writer=None)
     for number in handlers:
         signal.signal(number, runner._handle_signal)
     yield runner
@@ -113,6 +128,7 @@ def test_finds_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
 
     async def arun(self: Any) -> None:
+        self.comms_decoder = TriggerCommsDecoder(socket=None, async_reader=None, async_writer=None)
         found.append((find_runner(), self))
 
     monkeypatch.setattr(TriggerRunner, "arun", arun)
@@ -148,19 +164,23 @@ def test_remembered_once_stored(simulator: Simulator, runner: Any) -> None:
 
 @pytest.mark.parametrize("is_sent", [False, True])
 def test_shutdown_before_stored(simulator: Simulator, runner: Any, is_sent: bool) -> None:
-    """What a triggerer that shuts down has not sent, or not stored for certain, fires again after it."""
+    """What a triggerer that shuts down has not sent, or nobody answered, fires again after it."""
 
     async def watch() -> list[str]:
         store = Supervisor()
         async with running(runner, trigger(store)):
             await fired(simulator, runner)
-            store.answers_reads.clear()
             asked = store.asked
+            runner.comms_decoder._pending = unanswered = Unanswered({1: None})
             if is_sent:
                 sent(runner)
-                await until(lambda: store.asked > asked)
+                await until(lambda: unanswered.looked_at)
             shut_down(runner)
-            store.answers_reads.set()
+            unanswered.clear()
+            if is_sent:
+                looked_at = unanswered.looked_at
+                await until(lambda: unanswered.looked_at > looked_at + 1)
+        assert store.asked == asked
         assert (store.ended, json.loads(next(iter(store.values.values())))["going"]) == ([], ["nightly-1"])
         runner.stop = False
         runner.events.clear()
@@ -189,6 +209,28 @@ def test_shutdown_after_stored(simulator: Simulator, runner: Any) -> None:
             return sent(runner)
 
     assert asyncio.run(watch()) == []
+
+
+def test_shutdown_as_it_stores(
+    simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the supervisor has answered when it is told to shut down, it stores first: it is remembered."""
+    monkeypatch.setattr(events, "_LAST_WRITE_SECONDS", 0.05)
+
+    async def watch() -> None:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            store.answers_reads.clear()
+            store.answers_writes.clear()
+            asked = store.asked
+            sent(runner)
+            await until(lambda: store.asked > asked)
+            assert store.ended == []
+            shut_down(runner)
+        assert store.ended == ["nightly-1"]
+
+    asyncio.run(watch())
 
 
 def test_slow_look(simulator: Simulator, runner: Any) -> None:
