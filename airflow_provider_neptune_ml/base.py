@@ -1,4 +1,4 @@
-"""What every operator and sensor has: the way to the service, and a resource with an id."""
+"""Base of all operators and sensors: connection arguments, the hook, and a resource with an id."""
 
 from __future__ import annotations
 
@@ -81,8 +81,15 @@ class NeptuneMLTask(BaseOperator):
         :raises ValueError: names the argument, the value and the rule.
         """
         if self.resource_id is None:
-            raise ValueError(f"{self.kind.id_argument}=None must be given")
+            raise missing_argument(self.kind.id_argument)
         validate({self.kind.id_argument: self.resource_id, "botocore_config": self.botocore_config})
+
+
+def missing_argument(name: str) -> ValueError:
+    """Return the error for a required argument that is None."""
+    return ValueError(
+        f"{name}=None must be given: it was left out, or the upstream task that returns it returned nothing"
+    )
 
 
 def hook_parameters_of(settings: object) -> dict[str, Any]:
@@ -92,6 +99,13 @@ def hook_parameters_of(settings: object) -> dict[str, Any]:
 
 
 def execution_deadline(task: BaseOperator, context: Context) -> float:
-    """Return when ``execution_timeout`` is over (epoch seconds); Airflow doesn't count deferred time."""
+    """Return when ``execution_timeout`` passes (epoch seconds); Airflow doesn't count deferred time."""
     started, allowed = context["ti"].start_date, task.execution_timeout
     return (started + allowed).timestamp() if started and allowed else math.inf
+
+
+def limit_of(task: Any, *, by_execution_timeout: bool) -> str:
+    """Return the argument that sets the deadline of a wait, with its value in seconds, for messages."""
+    if by_execution_timeout:
+        return f"execution_timeout={task.execution_timeout.total_seconds():g}"
+    return f"timeout={task.timeout:g}"

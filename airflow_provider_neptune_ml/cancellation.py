@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
     words: str
 
 
-_ENDED = Outcome(False, "already ended")
+_ENDED = Outcome(False, "already in a terminal status, nothing to cancel")
 
 
 def cancel(
@@ -79,7 +79,7 @@ def cancel(
     :param clean: whether its artifacts in S3 are deleted too.
     :param urgent: whether the task is dying: short time-outs.
     :param again: whether a refusal that the resource's status contradicts is followed by another request.
-    :return: True when the request was accepted, False when the job had ended before.
+    :return: True when the request was accepted, False when the job was already in a terminal status.
     :raises NeptuneMLError: the service refused, or did not answer.
     """
     try:
@@ -87,7 +87,7 @@ def cancel(
     except NeptuneMLServiceError as refusal:
         if refusal.transient or refusal.http_status not in (400, 404):
             raise
-        # "Already ended" and "no such id" differ in nothing but their wording. The resource itself knows.
+        # "Already ended" and "no such id" differ in their wording alone: the status tells.
         description = hook.describe(kind, resource_id, urgent=urgent)
         if kind.is_stopping(description):
             return True
@@ -178,7 +178,7 @@ async def cancel_late_async(kind: ResourceKind, request: Callable[[], Awaitable[
 
 def _late_in_words(kind: ResourceKind, accepted: bool | NeptuneMLError | None) -> str:
     if accepted is None:
-        return "It continues (cancel_on_timeout is False)."
+        return f"{kind.cancellation.capitalize()} not requested (cancel_on_timeout=False)."
     if isinstance(accepted, NeptuneMLError):
-        return f"Its {kind.cancellation} failed: {accepted}"
-    return f"Its {kind.cancellation} was requested." if accepted else "It has ended since."
+        return f"{kind.cancellation.capitalize()} failed: {accepted}"
+    return f"{kind.cancellation.capitalize()} requested." if accepted else "It has ended since."

@@ -7,18 +7,19 @@ What can go wrong, as a tree.
     ├── NeptuneMLConfigurationError   the connection can't be used as it is (also a ValueError)
     ├── NeptuneMLServiceError         the service answered with an error
     │   └── NeptuneMLNotFoundError    there is no resource with that id
-    ├── NeptuneMLUnreachableError     nothing that could be Neptune answered
-    ├── NeptuneMLTimeoutError         the time to wait is over, the resource is not where it should be
-    ├── NeptuneMLFailedError          the resource ended, and not well
+    ├── NeptuneMLUnreachableError     no usable answer: network, TLS, credentials, lasting transient errors
+    ├── NeptuneMLTimeoutError         the wait timed out before the resource was in a target status
+    ├── NeptuneMLFailedError          the resource is in a terminal status that is not the target
     └── NeptuneMLKilledError          the task was killed while it waited
 
-Each says in one line what happened, to which resource, why, and where to look next.
+Each begins with what is wrong with which resource; then why, and where to look next; the operation, the URL
+and the request id come last. Links stand on lines of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from airflow_provider_neptune_ml.compat import AirflowException
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind, stage_phase
@@ -29,18 +30,37 @@ class NeptuneMLError(AirflowException):
     Base of all errors of this provider; catch it to catch them all.
 
     :param transient: whether the same call may well succeed a moment later.
+    :param reference: operation, URL, HTTP status and request id (default: none).
     """
 
     # Whether the request may have been carried out all the same.
     ambiguous = False
 
-    def __init__(self, message: str, *, transient: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, transient: bool = False, reference: str = "") -> None:
         self.transient = transient
+        self._message = message
+        # For AWS support, behind everything else.
+        self._reference = reference
+        super().__init__(self.with_note(""))
 
-    def add(self, words: str) -> None:
-        """Add to its one line what somebody on its way up knows."""
-        self.args = (f"{self} {words}".rstrip(),)
+    def with_note(self, note: str) -> str:
+        """Return the message with a sentence added."""
+        return f"{self._message} {note}".rstrip() + (f" [{self._reference}]" if self._reference else "")
+
+    def lasting(self, subject: str, duration: str) -> NeptuneMLUnreachableError:
+        """
+        Return the error for transient errors of which this was the last.
+
+        :param subject: how its message begins.
+        :param duration: for how long there was nothing else.
+        """
+        message = f"{subject}: only transient errors for {duration}. Last error: {self._message}"
+        return NeptuneMLUnreachableError(message, reference=self._reference)
+
+    def add_sentence(self, sentence: str) -> None:
+        """Add a sentence to the message."""
+        self._message = f"{self._message} {sentence}".rstrip()
+        self.args = (self.with_note(""),)
 
 
 class NeptuneMLConfigurationError(NeptuneMLError, ValueError):
@@ -68,8 +88,9 @@ class NeptuneMLServiceError(NeptuneMLError):
         request_id: str,
         ambiguous: bool = False,
         transient: bool = False,
+        reference: str = "",
     ) -> None:
-        super().__init__(message, transient=transient)
+        super().__init__(message, transient=transient, reference=reference)
         self.code = code
         self.detail = detail
         self.http_status = http_status
@@ -83,15 +104,15 @@ class NeptuneMLNotFoundError(NeptuneMLServiceError):
 
 class NeptuneMLUnreachableError(NeptuneMLError):
     """
-    No usable answer: the host, the network, TLS or the credentials are at fault, or there was nothing but
-    trouble (such as throttling) for too long.
+    No usable answer: the host, the network, TLS or the credentials are at fault, or there were only transient
+    errors (such as throttling) for longer than ``unreachable_timeout``.
     """
 
     ambiguous = True
 
 
 class NeptuneMLTimeoutError(NeptuneMLError):
-    """The time to wait is over and the resource has not got where it should."""
+    """The wait timed out before the resource was in a target status."""
 
 
 class NeptuneMLKilledError(NeptuneMLError):
@@ -100,7 +121,7 @@ class NeptuneMLKilledError(NeptuneMLError):
 
 class NeptuneMLFailedError(NeptuneMLError):
     """
-    The resource ended in a status that is not the one wanted.
+    The resource is in a terminal status that is not the target.
 
     :param kind: the kind of resource.
     :param resource_id: its id.
@@ -120,15 +141,48 @@ class NeptuneMLFailedError(NeptuneMLError):
             self.log_url = part.get("cloudwatchLogUrl") or ""
             if self.reason or stage_phase(part.get("status")) is Phase.FAILED:
                 self.stage = stage.title
-            log = f" Log: {self.log_url or stage.log_of(part)}"
+            log = f"\nCloudWatch log: {self.log_url or stage.log_of(part)}"
         where = f" in stage {self.stage!r}" if self.stage else ""
         # SageMaker's reasons have several lines.
         reason = full_stop(" ".join(self.reason.split()) or "the service gave no reason")
-        super().__init__(
-            f"{kind.title.capitalize()} {resource_id!r} ended as {self.status}{where}: {reason}{log}"
-        )
+        super().__init__(f"{kind.name_of(resource_id)} ended as {self.status}{where}: {reason}{log}")
+
+
+class ErrorState(TypedDict):
+    """An error as plain JSON, for the event of a trigger."""
+
+    type: str
+    attributes: dict[str, Any]
+
+
+def error_state(error: NeptuneMLError) -> ErrorState:
+    """Return what :func:`restored_error` makes the same error of."""
+    attributes = {name: value for name, value in vars(error).items() if not name.startswith("__")}
+    return {"type": type(error).__name__, "attributes": attributes}
+
+
+def restored_error(message: str, state: ErrorState | None) -> NeptuneMLError:
+    """
+    Return an error as it was raised in the triggerer.
+
+    :param message: its text.
+    :param state: what :func:`error_state` returned; None: the trigger is one of an earlier release.
+    """
+    known = (
+        NeptuneMLConfigurationError,
+        NeptuneMLNotFoundError,
+        NeptuneMLServiceError,
+        NeptuneMLUnreachableError,
+    )
+    found = next((each for each in known if state and each.__name__ == state["type"]), NeptuneMLError)
+    error = found.__new__(found)
+    NeptuneMLError.__init__(error, message)
+    if state:
+        vars(error).update(state["attributes"])
+        error.args = (message,)
+    return error
 
 
 def full_stop(text: str) -> str:
-    """Return somebody else's words as a sentence that more can follow."""
+    """Return a text as a sentence that another can follow."""
     return text if text.endswith((".", "!", "?")) else f"{text}."

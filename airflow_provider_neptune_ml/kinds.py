@@ -3,7 +3,7 @@ The table of Neptune ML resource kinds: operations, statuses and stages, each sp
 
 Neither AWS's guide nor botocore's model lists the status words. Those below are the ones that AWS's notebook
 client waits for, completed with the words of the SageMaker resources that back each stage. Whatever the table
-doesn't know means "still going": a word that AWS adds tomorrow must neither pass for success nor fail a
+doesn't know counts as non-terminal: a word that AWS adds tomorrow must neither pass for success nor fail a
 healthy job.
 """
 
@@ -23,7 +23,7 @@ _ID_PATTERN = re.compile(rf"[A-Za-z0-9-]{{1,{ID_MAX_LENGTH}}}")
 
 
 class Phase(enum.Enum):
-    """What a status word means for somebody who waits."""
+    """What a status word means for a wait."""
 
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -37,12 +37,12 @@ class Statuses:
 
     :param running: while the first work is under way.
     :param updating: while a finished resource is being changed.
-    :param stopping: between the request to stop and the end.
-    :param stopped: after a stop; None where the resource is gone instead.
-    :param succeeded: the one good end.
-    :param failed: the end of a resource whose work went wrong.
-    :param also_running: other words that are known to mean "still going".
-    :param also_failed: other words that are known to mean a bad end.
+    :param stopping: after the cancellation was requested.
+    :param stopped: cancelled; None where the resource is deleted instead.
+    :param succeeded: the one terminal status of success.
+    :param failed: the terminal status of a resource whose work failed.
+    :param also_running: other words that are known not to be terminal.
+    :param also_failed: other words that are known to mean a failure.
     """
 
     running: str
@@ -55,14 +55,14 @@ class Statuses:
     also_failed: tuple[str, ...] = ()
 
     @property
-    def ends(self) -> dict[str, Phase]:
+    def terminal(self) -> dict[str, Phase]:
         """Every terminal word, in the order a reader expects, with its phase."""
         failures = (self.failed, self.stopped, *self.also_failed)
         return {self.succeeded: Phase.SUCCEEDED, **{word: Phase.FAILED for word in failures if word}}
 
     @property
-    def goings(self) -> frozenset[str]:
-        """Every word that is known to mean "still going"."""
+    def non_terminal(self) -> frozenset[str]:
+        """Every word that is known not to be terminal."""
         return frozenset(filter(None, (self.running, self.updating, self.stopping, *self.also_running)))
 
 
@@ -133,24 +133,30 @@ class ResourceKind:
         """What the operation that ends it is called in messages."""
         return "cancellation" if self.is_job else "deletion"
 
+    def name_of(self, resource_id: str) -> str:
+        """Return how a message begins that is about one resource."""
+        return f"{self.title.capitalize()} {resource_id!r}"
+
     def phase_of(self, status: str | None) -> Phase:
-        """Return what a status word means; a missing or unknown one means "still going"."""
-        return _find(self.statuses.ends, status) or Phase.RUNNING
+        """Return what a status word means; a missing or unknown one counts as non-terminal."""
+        return _find(self.statuses.terminal, status) or Phase.RUNNING
 
     def knows(self, status: str) -> bool:
         """Tell whether the table has the status word."""
-        return status.casefold() in {word.casefold() for word in (*self.statuses.ends, *self.statuses.goings)}
+        return status.casefold() in {
+            word.casefold() for word in (*self.statuses.terminal, *self.statuses.non_terminal)
+        }
 
     def is_over(self, description: Mapping[str, Any]) -> bool:
-        """Tell whether nothing is left to cancel: a job has ended."""
+        """Tell whether nothing is left to cancel: a job is in a terminal status."""
         return self.is_job and self.phase_of(description.get("status")) is not Phase.RUNNING
 
     def is_stopping(self, description: Mapping[str, Any]) -> bool:
-        """Tell whether a resource was asked to stop and has not ended yet."""
+        """Tell whether the cancellation of a resource was requested and has not completed yet."""
         return _is(description, self.statuses.stopping)
 
     def is_under_way(self, description: Mapping[str, Any]) -> bool:
-        """Tell whether a resource may still come to a good end: it has not ended and is not being stopped."""
+        """Tell whether a resource may still succeed: neither in a terminal status nor being cancelled."""
         return self.phase_of(description.get("status")) is Phase.RUNNING and not self.is_stopping(description)
 
     def is_creating(self, description: Mapping[str, Any]) -> bool:
@@ -160,14 +166,14 @@ class ResourceKind:
         return self.is_under_way(description)
 
     def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
-        """Yield the stages that a description has something to say about, each with its part."""
+        """Yield the stages that a description has, each with its part."""
         for stage in self.stages:
             part = description.get(stage.member)
             if isinstance(part, Mapping) and part:
                 yield stage, part
 
     def current_stage(self, description: Mapping[str, Any]) -> tuple[Stage, Mapping[str, Any]] | None:
-        """Return the stage that has the word: the failed one, else the one at work, else the last."""
+        """Return the stage that tells most: the failed one, else the one that runs, else the last."""
         present = list(self.stages_in(description))
         for stage, part in present:
             if part.get("failureReason") or stage_phase(part.get("status")) is Phase.FAILED:
@@ -204,7 +210,7 @@ _ENDPOINT_STATUSES = Statuses(
     also_running=("SystemUpdating", "RollingBack"),
     also_failed=("OutOfService", "UpdateRollbackFailed"),
 )
-_STAGE_ENDS = _JOB_STATUSES.ends | _ENDPOINT_STATUSES.ends
+_STAGE_TERMINAL = _JOB_STATUSES.terminal | _ENDPOINT_STATUSES.terminal
 
 _PROCESSING_LOGS = "/aws/sagemaker/ProcessingJobs"
 
@@ -285,7 +291,7 @@ def is_valid_id(value: object) -> bool:
 
 def stage_phase(status: str | None) -> Phase:
     """Return what the status word of a stage means; SageMaker's words are the same for every kind."""
-    return _find(_STAGE_ENDS, status) or Phase.RUNNING
+    return _find(_STAGE_TERMINAL, status) or Phase.RUNNING
 
 
 def _is(description: Mapping[str, Any], word: str) -> bool:

@@ -23,10 +23,10 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
-from airflow_provider_neptune_ml.patience import (
+from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     Log,
-    Patience,
+    RetryBudget,
     format_duration,
     jittered,
 )
@@ -34,14 +34,14 @@ from airflow_provider_neptune_ml.patience import (
 DEFAULT_POLL_INTERVAL_SECONDS = 60.0
 # As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
 DEFAULT_TIMEOUT_SECONDS = 7 * 24 * 3600.0
-# Whether a Get can miss a job that was started just now is not documented; an operator forgives it that long.
+# Whether a Get can miss a job that was started just now is not documented; an operator retries it that long.
 NOT_FOUND_GRACE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 600.0
 # A wait that a triggerer finds and that is older than this, another triggerer has left.
 TAKEN_OVER_AFTER_SECONDS = 60.0
-# A triggerer takes hundreds of waits over at once: all of them in trouble say so within this time.
-_TROUBLE_SPREAD_SECONDS = 60.0
-# Airflow's own time-out of a deferred task says nothing and stops nothing: ours comes first by this much.
+# A triggerer takes hundreds of waits over at once: their first transient errors are logged within this time.
+_FIRST_ERROR_SPREAD_SECONDS = 60.0
+# Airflow's own time-out of a deferred task logs nothing and cancels nothing: ours comes first by this much.
 AIRFLOW_TIMEOUT_MARGIN_SECONDS = 5.0
 # A job may have ended just in time, and the last look at it may stand in a queue; shorter than the margin.
 _LAST_LOOK_SECONDS = 4.0
@@ -54,9 +54,9 @@ class Goal:
     """
     What a wait is for.
 
-    :param good: status words that end the wait well.
-    :param bad: status words that end it badly.
-    :param gone: whether "not found" ends it well.
+    :param good: status words that end the wait with success.
+    :param bad: status words that end it with a failure.
+    :param gone: whether "not found" ends it with success.
     """
 
     good: frozenset[str]
@@ -68,7 +68,7 @@ class Goal:
         """
         Wait until the resource is ready.
 
-        :param target_statuses: terminal words that count as success; default: the kind's one good end.
+        :param target_statuses: terminal words that count as success; default: the kind's status of success.
         :raises ValueError: when a target is not a terminal status of the kind.
         """
         targets = None if target_statuses is None else tuple(validated_targets(kind, target_statuses))
@@ -76,16 +76,18 @@ class Goal:
 
     @classmethod
     def ended(cls, kind: ResourceKind) -> Goal:
-        """Wait until a resource that was asked to stop has ended, or is gone where a stop means that."""
+        """Wait until a resource whose cancellation was requested is in a terminal status, or deleted."""
         if not kind.is_job:
             return cls(good=frozenset(), bad=frozenset(), gone=True)
-        return cls(good=frozenset(word.casefold() for word in kind.statuses.ends), bad=frozenset(), gone=True)
+        return cls(
+            good=frozenset(word.casefold() for word in kind.statuses.terminal), bad=frozenset(), gone=True
+        )
 
 
 @cache
 def _completed(kind: ResourceKind, targets: tuple[str, ...] | None) -> Goal:
     """Return the goal that all waits of a kind with the same targets share."""
-    ends = {word.casefold(): phase for word, phase in kind.statuses.ends.items()}
+    ends = {word.casefold(): phase for word, phase in kind.statuses.terminal.items()}
     succeeded = (word for word, phase in ends.items() if phase is Phase.SUCCEEDED)
     good = frozenset(succeeded if targets is None else targets)
     return Goal(good=good, bad=frozenset(ends) - good)
@@ -93,7 +95,7 @@ def _completed(kind: ResourceKind, targets: tuple[str, ...] | None) -> Goal:
 
 def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> list[str]:
     """Return the targets in lower case; a ValueError names the first that is no terminal status."""
-    ends = {word.casefold() for word in kind.statuses.ends}
+    ends = {word.casefold() for word in kind.statuses.terminal}
     if isinstance(target_statuses, str) or not (targets := list(target_statuses)):
         raise ValueError(
             f"target_statuses={target_statuses!r} must be a list of one or more terminal statuses"
@@ -102,7 +104,7 @@ def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> lis
         if not isinstance(target, str) or target.casefold() not in ends:
             raise ValueError(
                 f"target_statuses has {target!r}, which is not a terminal status of a {kind.title}:"
-                f" choose from {', '.join(kind.statuses.ends)}"
+                f" choose from {', '.join(kind.statuses.terminal)}"
             )
     return [target.casefold() for target in targets]
 
@@ -116,18 +118,21 @@ class Wait:
     :param resource_id: its id.
     :param started_at: when the wait began, in seconds since the epoch.
     :param deadline: when it ends at the latest, in seconds since the epoch; None: never.
-    :param until_ended: whether any end will do, after the cancellation was requested (default: False).
-    :param target_statuses: terminal statuses that count as success (default: the kind's one good end).
+    :param limit: the argument that set the deadline, with its value: ``timeout=3600`` (default: not known).
+    :param until_ended: whether any terminal status will do, after the cancellation was requested (default:
+        False).
+    :param target_statuses: terminal statuses that count as success (default: the kind's status of success).
     :param poll_interval: seconds between two polls (default: 60).
     :param unreachable_timeout: seconds of nothing but transient errors after which the wait fails (default:
         600).
-    :param not_found_grace: seconds from the start for which "not found" is forgiven (default: 0).
+    :param not_found_grace: seconds from the start for which "not found" is retried (default: 0).
     """
 
     kind: ResourceKind
     resource_id: str
     started_at: float
     deadline: float | None = None
+    limit: str = ""
     until_ended: bool = False
     target_statuses: Sequence[str] | None = None
     poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS
@@ -148,20 +153,19 @@ class Wait:
 
 class Watch:
     """
-    A wait at work: it decides on every reply, and remembers what it has already said.
+    A wait in progress: it decides on every reply, and keeps what it has logged.
 
     :param wait: the wait.
     :param log: where the progress goes.
     :param on_progress: called with the description when the status or the stage has changed; quick, and never
         raising (default: none).
-    :param taken_over: whether another process has waited before and said where the resource was: until
-        something changes, this one says so at a random moment within a heartbeat, not at its first poll
-        (default: False).
+    :param taken_over: whether another process has waited before and logged the status: until that changes,
+        this one logs it at a random moment within a heartbeat, not at its first poll (default: False).
     """
 
     __slots__ = (
         *("spec", "log", "on_progress", "taken_over"),
-        *("_goal", "_streak", "_progress", "_said", "_said_at", "_unknown"),
+        *("_goal", "_errors", "_progress", "_logged", "_logged_at", "_unknown"),
     )
 
     def __init__(
@@ -177,21 +181,21 @@ class Watch:
         self.on_progress = on_progress
         self.taken_over = taken_over
         self._goal = wait.goal
-        self._streak: Patience | None = None
+        self._errors: RetryBudget | None = None
         self._progress = ""
-        self._said = ""
-        self._said_at = 0.0
+        self._logged = ""
+        self._logged_at = 0.0
         self._unknown: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
-        """The resource in words."""
-        return f"{self.spec.kind.title} {self.spec.resource_id!r}"
+        """How a message about the resource begins."""
+        return self.spec.kind.name_of(self.spec.resource_id)
 
     @property
-    def in_trouble(self) -> bool:
-        """Whether the last reply was trouble that may pass."""
-        return self._streak is not None
+    def is_retrying(self) -> bool:
+        """Whether the last reply was a transient error."""
+        return self._errors is not None
 
     def wait(
         self,
@@ -231,7 +235,7 @@ class Watch:
         self, fetch: Callable[[], Awaitable[Description]], now: Callable[[], float]
     ) -> Description | None:
         """
-        Ask once and decide, as :meth:`poll` does; a question that outlasts the deadline is not waited for.
+        Poll once and decide, as :meth:`poll` does; a request that outlasts the deadline is not waited for.
 
         On its own, so that no wait holds its last reply.
         """
@@ -242,7 +246,7 @@ class Watch:
         try:
             await asyncio.wait((answer,), timeout=left)
             if self.spec.deadline is not None and not answer.done():
-                outcome = NeptuneMLUnreachableError("No answer before the time was over.", transient=True)
+                outcome = NeptuneMLUnreachableError("No answer before the deadline.", transient=True)
                 return self.decide(outcome, max(now(), self.spec.deadline))
             outcome = answer.result()
         except NeptuneMLError as error:
@@ -252,7 +256,7 @@ class Watch:
         return self.decide(outcome, now())
 
     def poll(self, fetch: Callable[[], Description], now: Callable[[], float]) -> Description | None:
-        """Ask once and decide: a description when the goal is reached, None to go on, an error to give up."""
+        """Poll once and decide: a description when the goal is reached, None to go on, or an error."""
         outcome: Description | NeptuneMLError
         try:
             outcome = fetch()
@@ -261,38 +265,37 @@ class Watch:
         return self.decide(outcome, now())
 
     def pause(self, now: float) -> float:
-        """Return the seconds until the next poll: jittered, backed off in trouble, not past the deadline."""
+        """Return the seconds until the next poll: with jitter, back-off, and not past the deadline."""
         interval, deadline = self.spec.poll_interval, self.spec.deadline
-        seconds = self._streak.pause(interval) if self._streak else jittered(interval)
+        seconds = self._errors.pause(interval) if self._errors else jittered(interval)
         return seconds if deadline is None else max(0.0, min(seconds, deadline - now))
 
     def decide(self, outcome: Description | NeptuneMLError, now: float) -> Description | None:
         """
-        Decide on one reply: a pure question of the reply, the time and what came before.
+        Decide on one reply by itself, the time, and what came before.
 
         :param outcome: a description, or the error that came in its place.
         :param now: the time in seconds since the epoch.
         """
         if isinstance(outcome, NeptuneMLError):
             if isinstance(outcome, NeptuneMLNotFoundError) and self._goal.gone:
-                self.log.info("%s is gone", self._named())
+                self.log.info("%s no longer exists", self.name)
                 return {}
-            self._bear(outcome, now)
+            self._retry(outcome, now)
         elif (description := self._judge(outcome, now)) is not None:
             return description
         if self.spec.deadline is not None and now >= self.spec.deadline:
-            trouble = f" Last error: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
+            last = f" Last error: {outcome}" if isinstance(outcome, NeptuneMLError) else ""
             elapsed = format_duration(now - self.spec.started_at)
-            raise NeptuneMLTimeoutError(
-                f"{self._named()} is still {self._progress or 'out of reach'} after {elapsed}: its time"
-                f" (timeout, execution_timeout) is over.{trouble}"
-            )
+            limit = f" ({self.spec.limit})" if self.spec.limit else ""
+            status = f"still {self._progress}" if self._progress else "no reply so far"
+            raise NeptuneMLTimeoutError(f"{self.name} timed out after {elapsed}{limit}: {status}.{last}")
         return None
 
     def _judge(self, description: Description, now: float) -> Description | None:
-        if self._streak:
-            self._streak.end(now)
-            self._streak = None
+        if self._errors:
+            self._errors.end(now)
+            self._errors = None
         status = str(description.get("status") or "")
         self._report(description, status, now)
         if status.casefold() in self._goal.good:
@@ -301,47 +304,45 @@ class Watch:
             raise NeptuneMLFailedError(self.spec.kind, self.spec.resource_id, description)
         return None
 
-    def _bear(self, error: NeptuneMLError, now: float) -> None:
-        """Take trouble that may pass, with a word per streak; raise what can't pass or lasts too long."""
+    def _retry(self, error: NeptuneMLError, now: float) -> None:
+        """Count a transient error; raise any other, and one that has lasted too long."""
         # No grace is none, even where the clock that told the start is ahead of this machine's.
-        forgiven = self.spec.not_found_grace > max(0.0, now - self.spec.started_at)
-        if not (error.transient or (forgiven and isinstance(error, NeptuneMLNotFoundError))):
+        is_early = self.spec.not_found_grace > max(0.0, now - self.spec.started_at)
+        if not (error.transient or (is_early and isinstance(error, NeptuneMLNotFoundError))):
             raise error
-        if self._streak is None:
-            put_off = random.uniform(0, _TROUBLE_SPREAD_SECONDS) if self._is_quiet else 0.0  # noqa: S311
-            self._streak = Patience(self._named(), self.spec.unreachable_timeout, self.log, put_off)
-        self._streak.bear(error, now)
+        if self._errors is None:
+            quiet_for = random.uniform(0, _FIRST_ERROR_SPREAD_SECONDS) if self._is_quiet else 0.0  # noqa: S311
+            self._errors = RetryBudget(self.name, self.spec.unreachable_timeout, self.log, quiet_for)
+        self._errors.record(error, now)
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether this is a wait that was taken over, and the first good answer is still to come."""
+        """Whether this is a wait that was taken over, and the first reply is still to come."""
         return self.taken_over and not self._progress
 
     def _report(self, description: Description, status: str, now: float) -> None:
-        """Say what changed, and every ten minutes that nothing did."""
+        """Log a change of the status or stage, and every ten minutes that there was none."""
         if status and not self.spec.kind.knows(status) and status not in self._unknown:
             self._unknown |= {status}
-            self.log.warning("%s has the unknown status %r: taken for still going", self._named(), status)
+            self.log.warning("%s has the unknown status %r, which counts as non-terminal", self.name, status)
         progress = describe_progress(self.spec.kind, description)
         if self._is_quiet and self.spec.kind.phase_of(status) is Phase.RUNNING:
-            self._said_at = now - random.uniform(0, HEARTBEAT_SECONDS)  # noqa: S311
+            self._logged_at = now - random.uniform(0, HEARTBEAT_SECONDS)  # noqa: S311
         elif progress != self._progress:
-            self._said_at = -math.inf
+            self._logged_at = -math.inf
         if progress != self._progress and self.on_progress:
             self.on_progress(description)
         self._progress = progress
-        if now - self._said_at < HEARTBEAT_SECONDS:
+        if now - self._logged_at < HEARTBEAT_SECONDS:
             return
         elapsed = format_duration(now - self.spec.started_at)
-        if progress == self._said:
-            self.log.info("%s is still %s (%s)", self._named(), progress, elapsed)
+        if progress == self._logged:
+            self.log.info("%s is still %s (%s)", self.name, progress, elapsed)
         else:
-            log = f" Log: {url}" if (url := _log_url(self.spec.kind, description)) else ""
-            self.log.info("%s is %s (%s)%s", self._named(), progress, elapsed, log)
-        self._said, self._said_at = progress, now
-
-    def _named(self) -> str:
-        return self.name[0].upper() + self.name[1:]
+            self.log.info("%s is %s (%s)", self.name, progress, elapsed)
+            if url := _log_url(self.spec.kind, description):
+                self.log.info("CloudWatch log: %s", url)
+        self._logged, self._logged_at = progress, now
 
 
 def _log_url(kind: ResourceKind, description: Description) -> str:

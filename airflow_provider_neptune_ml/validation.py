@@ -1,4 +1,4 @@
-"""Argument mistakes, told before anything is sent: each error names the argument, the value and the rule."""
+"""Checks of arguments before anything is sent: each error names the argument, the value and the rule."""
 
 from __future__ import annotations
 
@@ -49,10 +49,16 @@ def validate_alternatives(arguments: Mapping[str, Any], alternatives: Sequence[S
     :raises ValueError: names what is given and the sets to choose from.
     """
     given = {name for names in alternatives for name in names if arguments[name] is not None}
-    if alternatives and given not in [set(names) for names in alternatives]:
-        values = ", ".join(f"{name}={arguments[name]!r}" for name in sorted(given)) or "none of them"
-        choices = " or ".join(" with ".join(names) for names in alternatives)
-        raise ValueError(f"{values} given: must be {choices}, and not both")
+    if not alternatives or given in [set(names) for names in alternatives]:
+        return
+    values = ", ".join(f"{name}={arguments[name]!r}" for name in sorted(given))
+    choices = " or ".join(" with ".join(names) for names in alternatives)
+    half = next((set(names) - given for names in alternatives if given < set(names)), None)
+    if not given:
+        raise ValueError(f"{choices} must be given")
+    if half:
+        raise ValueError(f"{values} given without {' and '.join(sorted(half))}")
+    raise ValueError(f"{values} given: must be {choices}, not both")
 
 
 def validate_additional_parameters(additional: object, names: Iterable[str]) -> None:

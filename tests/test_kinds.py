@@ -76,14 +76,14 @@ def test_no_stage_is_missing(kind: ResourceKind) -> None:
 
 def test_every_word_has_one_meaning(kind: ResourceKind) -> None:
     """No status is both an end and not one; the contract's words are placed as it says."""
-    words = [word.casefold() for word in (*kind.statuses.ends, *kind.statuses.goings)]
+    words = [word.casefold() for word in (*kind.statuses.terminal, *kind.statuses.non_terminal)]
     expected = {
         ENDPOINTS.name: ({"InService"}, {"Failed", "OutOfService", "UpdateRollbackFailed"}),
     }.get(kind.name, ({"Completed"}, {"Failed", "Stopped"}))
 
     assert len(words) == len(set(words))
-    assert {word for word, phase in kind.statuses.ends.items() if phase is Phase.SUCCEEDED} == expected[0]
-    assert {word for word, phase in kind.statuses.ends.items() if phase is Phase.FAILED} == expected[1]
+    assert {word for word, phase in kind.statuses.terminal.items() if phase is Phase.SUCCEEDED} == expected[0]
+    assert {word for word, phase in kind.statuses.terminal.items() if phase is Phase.FAILED} == expected[1]
 
 
 def test_permissions(kind: ResourceKind) -> None:
@@ -94,7 +94,7 @@ def test_permissions(kind: ResourceKind) -> None:
 
 def test_statuses_are_spelled_in_the_table_alone(kind: ResourceKind) -> None:
     """No other module of the package has a status word or an operation name in its code."""
-    words = {*kind.statuses.ends, *kind.statuses.goings, kind.start_operation, kind.get_operation}
+    words = {*kind.statuses.terminal, *kind.statuses.non_terminal, kind.start_operation, kind.get_operation}
     words |= {kind.list_operation, kind.stop_operation}
     pattern = re.compile("[\"'](" + "|".join(words) + ")[\"']")
 

@@ -20,6 +20,7 @@ from tests.modes import Clock, Ending, Mode, World
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 
 GET = "GetMLModelTrainingJob"
+URL = r"http://127\.0\.0\.1:\d+"
 _NEW = pytest.mark.skipif(
     not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first whose triggerer renders templates"
 )
@@ -61,7 +62,7 @@ def says(pattern: str, ending: Ending) -> bool:
 
 def left_behind(mode: Mode) -> str:
     """Return what is said of a job whose wait can't go on, by those who started it."""
-    return r" It continues \(cancel_on_timeout is False\)\." if mode in STARTS else ""
+    return r" Cancellation not requested \(cancel_on_timeout=False\)\." if mode in STARTS else ""
 
 
 # However it ends
@@ -102,7 +103,7 @@ def test_failed(mode: Mode, world: World) -> None:
     log = world.simulator.describe("modeltraining", "mine")["hpoJob"]["cloudwatchLogUrl"]
     assert ending.message == (
         "Model training job 'mine' ended as Failed in stage 'hyperparameter tuning':"
-        f" AlgorithmError: ExecuteUserScriptError: ExitCode 1. Log: {log}"
+        f" AlgorithmError: ExecuteUserScriptError: ExitCode 1.\nCloudWatch log: {log}"
     )
     # An operator's retry starts another job; a sensor's would find the same.
     assert ending.state == ("up_for_retry" if mode in (*STARTS, modes.hook) else "failed")
@@ -125,7 +126,7 @@ def test_reason_is_kept(world: World) -> None:
     [
         (kind, status)
         for kind in KINDS.values()
-        for status in kind.statuses.ends
+        for status in kind.statuses.terminal
         if status != kind.statuses.succeeded and kind is not DATA_PROCESSING
     ],
     ids=lambda value: value if isinstance(value, str) else value.name,
@@ -202,10 +203,10 @@ def test_timeout(mode: Mode, world: World) -> None:
 
     status = "Stopping" if mode in CANCELS else "InProgress"
     assert ending.state == ("up_for_retry" if mode in (modes.hook, *STARTS, *CANCELS) else "failed")
-    goes_on = r" It continues \(cancel_on_timeout is False\)\." if mode in STARTS else ""
+    goes_on = r" Cancellation not requested \(cancel_on_timeout=False\)\." if mode in STARTS else ""
     assert says(
-        f"Model training job 'mine' is still {status}, stage 'processing' {status}"
-        rf" after 30 s: its time \(timeout, execution_timeout\) is over\.{goes_on}",
+        rf"Model training job 'mine' timed out after 30 s \(timeout=30\): still {status}, stage 'processing'"
+        rf" {status}\.{goes_on}",
         ending,
     ), ending
 
@@ -216,7 +217,7 @@ def test_timeout_comes_first(mode: Mode, world: World) -> None:
     ending = wait(mode, world, timeout=30, execution_timeout=timedelta(hours=1))
 
     assert ending.state == "failed"
-    assert "'mine' is still InProgress, stage 'processing' InProgress after 30 s" in ending.message
+    assert "'mine' timed out after 30 s (timeout=30): still InProgress" in ending.message
 
 
 @pytest.mark.parametrize("mode", [modes.poke, *IN_TRIGGERER])
@@ -229,7 +230,7 @@ def test_execution_timeout_comes_first(mode: Mode, argument: str, world: World) 
 
     # Without retries; with a chance to be skipped, it takes a worker.
     assert ending.state == ("up_for_retry" if argument else state_of(mode, "up_for_retry"))
-    assert mode is modes.poke or "'mine' is still InProgress" in ending.message
+    assert mode is modes.poke or "(execution_timeout=90): still InProgress" in ending.message
 
 
 def test_execution_timeout_of_a_rescheduled_sensor(world: World) -> None:
@@ -250,7 +251,7 @@ def test_restart_keeps_the_deadline(mode: Mode, world: World) -> None:
     ending = wait(mode, world, lambda: None, lambda: None, shut_down, timeout=600)
 
     assert not world.clock.then
-    assert re.search(r"'mine' is still InProgress, .* after 10 min: its time \(timeout, ", ending.message)
+    assert re.search(r"'mine' timed out after 10 min \(timeout=600\): still InProgress", ending.message)
 
 
 # What is skipped
@@ -309,11 +310,12 @@ def test_forbidden(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        r"GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 403"
-        r" AccessDeniedException: The caller is not authorized to perform this operation\."
-        " The caller needs the permission neptune-db:GetMLModelTrainingJobStatus on the cluster, and signed"
-        r" requests if the cluster uses IAM authentication \(iam_auth, aws_conn_id\)\. Request id: \S+\."
-        f"{left_behind(mode)}",
+        r"Model training job 'mine': 403 AccessDeniedException:"
+        r" The caller is not authorized to perform this operation\."
+        r" The IAM principal of aws_conn_id \('aws_default'\) needs the permission"
+        " neptune-db:GetMLModelTrainingJobStatus on the cluster, and signed requests if the cluster uses IAM"
+        rf" authentication \(iam_auth\)\.{left_behind(mode)}"
+        rf" \[GetMLModelTrainingJob, {URL}, 403 AccessDeniedException, request id \S+\]",
         ending,
     ), ending
     assert [request.status for request in world.simulator.calls(GET)].count(403) == 1
@@ -326,10 +328,10 @@ def test_unknown_id(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        r"GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 404"
-        r" MLResourceNotFoundException: Invalid ID provided\."
+        r"No model training job 'mine' on cluster 127\.0\.0\.1 \(neptune_ml_default\): Invalid ID provided\."
         r" Please check whether a resource with the given ID exists\."
-        r" Check job_id, and the cluster \(neptune_ml_conn_id\)\. Request id: \S+\.",
+        r" Check job_id, and the cluster \(neptune_ml_conn_id\)\."
+        rf" \[GetMLModelTrainingJob, {URL}, 404 MLResourceNotFoundException, request id \S+\]",
         ending,
     ), ending
     assert len(world.simulator.calls(GET)) == 1
@@ -347,10 +349,10 @@ def test_nothing_but_trouble(mode: Mode, world: World) -> None:
 
     assert ending.state == state_of(mode, "up_for_retry")
     assert says(
-        r"Model training job 'mine': no usable answer for [23]\d s \(unreachable_timeout=20\), last error:"
-        r" GetMLModelTrainingJob of model training job 'mine' was refused by http://127\.0\.0\.1:\d+ with 500"
-        r" InternalFailureException: Request handling failed\. Request id: \S+\."
-        f"{left_behind(mode)}",
+        r"Model training job 'mine': only transient errors for [23]\d s \(unreachable_timeout=20\)\."
+        r" Last error: Model training job 'mine': 500 InternalFailureException: Request handling failed\."
+        rf"{left_behind(mode)}"
+        rf" \[GetMLModelTrainingJob, {URL}, 500 InternalFailureException, request id \S+\]",
         ending,
     ), ending
 
@@ -367,5 +369,5 @@ def test_trouble_that_passes(mode: Mode, world: World) -> None:
 
     assert ending.state == "success"
     said = world.logged()
-    assert said.count("Model training job 'mine': GetMLModelTrainingJob") == 1
-    assert said.count("Model training job 'mine' answers again after") == 1
+    assert said.count("Model training job 'mine': 429 TooManyRequestsException") == 1
+    assert said.count("Model training job 'mine': answered again after") == 1

@@ -155,7 +155,7 @@ def test_shared_arguments() -> None:
         ({"process": " ", "train": TRAIN}, "process=' ' must be a dict"),
         ({"train": TRAIN}, "train: .*data_processing_job_id"),
         ({"process": "data-1", "transform": TRANSFORM}, "transform: .*ml_model_training_job_id"),
-        ({"deploy": DEPLOY}, "deploy: none of them given: must be ml_model_training_job_id"),
+        ({"deploy": DEPLOY}, "deploy: ml_model_training_job_id or ml_model_transform_job_id must be given"),
         ({"deploy": "fraud"}, "deploy='fraud' must be a dict"),
         ({"train": "model-1", "deploy": {}}, "deploy: endpoint_id=None must be the id"),
         (

@@ -19,8 +19,8 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
-from airflow_provider_neptune_ml.patience import _JITTER, format_duration
 from airflow_provider_neptune_ml.polling import Wait, Watch
+from airflow_provider_neptune_ml.retries import _JITTER, format_duration
 
 STARTED_AT = 1_000_000.0
 
@@ -137,7 +137,7 @@ NOT_FOUND = refusal(NeptuneMLNotFoundError, http_status=404, transient=False)
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
     """Success and failure are by membership in the table, in every kind."""
-    for status in kind.statuses.ends:
+    for status in kind.statuses.terminal:
         wait = watch(kind)
         if status == kind.statuses.succeeded:
             assert driver(wait, Service(reply(status.upper())))["status"] == status.upper()
@@ -145,7 +145,7 @@ def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
             with pytest.raises(NeptuneMLFailedError) as caught:
                 driver(wait, Service(reply(status)))
             assert caught.value.status == status
-    for status in kind.statuses.goings:
+    for status in kind.statuses.non_terminal:
         with pytest.raises(NeptuneMLTimeoutError):
             driver(watch(kind, deadline=STARTED_AT), Service(reply(status)))
 
@@ -157,7 +157,7 @@ def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
     driver(watch(), service)
 
     assert service.calls == 5
-    assert lines.count("has the unknown status 'Odd': taken for still going") == 1
+    assert lines.count("has the unknown status 'Odd', which counts as non-terminal") == 1
     assert lines.count("unknown") == 1
 
 
@@ -200,20 +200,20 @@ def test_trouble_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) ->
     """Of trouble before the first answer of a taken-over wait, a minute is not told; later trouble is."""
     for _ in range(10):
         driver(watch(taken_over=True), Service(refusal(), reply("Completed")))
-    assert lines.count("Waiting for it to pass") < 10
+    assert lines.count("Retrying for up to") < 10
 
     driver(watch(taken_over=True), Service(*[refusal()] * 10, reply("InProgress"), reply("Completed")))
-    told = lines.count("Waiting for it to pass")
+    told = lines.count("Retrying for up to")
     driver(watch(taken_over=True), Service(reply("InProgress"), refusal(), reply("Completed")))
 
     assert told >= 1
-    assert lines.count("Waiting for it to pass") == told + 1
-    assert lines.count("answers again after") == told + 1
+    assert lines.count("Retrying for up to") == told + 1
+    assert lines.count("answered again after") == told + 1
 
 
 def test_deadline_is_met_to_the_second(driver: Any, clock: Clock) -> None:
     """The last pause is cut, so that the wait ends when it should, whatever the poll interval."""
-    with pytest.raises(NeptuneMLTimeoutError, match="'mine' is still InProgress after 1 min 40 s: its time"):
+    with pytest.raises(NeptuneMLTimeoutError, match="'mine' timed out after 1 min 40 s: still InProgress"):
         driver(watch(deadline=STARTED_AT + 100, poll_interval=60), Service(reply("InProgress")))
 
     assert clock.time == pytest.approx(STARTED_AT + 100)
@@ -221,7 +221,7 @@ def test_deadline_is_met_to_the_second(driver: Any, clock: Clock) -> None:
 
 def test_trouble_counts_against_the_deadline(driver: Any, clock: Clock) -> None:
     """Endless throttling can't outlast the deadline."""
-    with pytest.raises(NeptuneMLTimeoutError, match="'mine' is still out of reach"):
+    with pytest.raises(NeptuneMLTimeoutError, match=r"'mine' timed out after .*: no reply so far"):
         driver(watch(deadline=STARTED_AT + 100), Service(refusal()))
 
     assert clock.time == pytest.approx(STARTED_AT + 100)
@@ -235,8 +235,8 @@ def test_trouble_is_told_once_per_streak(driver: Any, lines: list[str]) -> None:
 
     driver(watch(), service)
 
-    assert lines.count("Waiting for it to pass") == 2
-    assert lines.count("answers again after") == 2
+    assert lines.count("Retrying for up to") == 2
+    assert lines.count("answered again after") == 2
 
 
 def test_trouble_backs_off(driver: Any, clock: Clock) -> None:
@@ -275,7 +275,7 @@ def test_deadline_does_not_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch, c
 
     waiting = watch(deadline=STARTED_AT + 0.01).wait_async(silence, sleep=clock.sleep_async, now=clock.now)
     with pytest.raises(
-        NeptuneMLTimeoutError, match=r"still out of reach after .*: No answer before the time was over"
+        NeptuneMLTimeoutError, match=r"no reply so far.*: No answer before the deadline"
     ):
         asyncio.run(asyncio.wait_for(waiting, 30))
 
@@ -310,7 +310,7 @@ def test_nothing_but_trouble(driver: Any, clock: Clock) -> None:
 
     with pytest.raises(
         NeptuneMLUnreachableError,
-        match=r"no usable answer for 1[01] min.*unreachable_timeout=600.*no route",
+        match=r"only transient errors for 1[01] min.*unreachable_timeout=600.*no route",
     ):
         driver(watch(), service)
 

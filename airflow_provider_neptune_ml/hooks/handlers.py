@@ -1,4 +1,4 @@
-"""What we teach a boto3 client: members that it doesn't know, and replies that it would get wrong."""
+"""Event handlers of a boto3 client: members that its model lacks, and replies that it would get wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(client: BaseClient) -> None:
     """Have our handlers called by a client."""
     client.meta.events.register("before-parameter-build.neptunedata", _take_additional_parameters)
     client.meta.events.register("before-call.neptunedata", _add_additional_parameters)
-    client.meta.events.register("before-parse.neptunedata", _mend_reply)
+    client.meta.events.register("before-parse.neptunedata", _normalize_reply)
 
 
 def members_of(model: OperationModel) -> Mapping[str, Shape]:
@@ -55,16 +55,16 @@ def _add_additional_parameters(
         params["body"] = json.dumps({**json.loads(params["body"] or b"{}"), **additional}).encode()
 
 
-def _mend_reply(response_dict: dict[str, Any], **_: Any) -> None:
+def _normalize_reply(response_dict: dict[str, Any], **_: Any) -> None:
     """
     Have botocore read what it would get wrong.
 
-    What is no JSON object (a page, or what was left of a reply) it takes for an empty reply, or breaks on it:
-    on bytes that aren't text, on a list. And the text of errors that its model lacks it loses.
+    It takes what is no JSON object (a page, a reply that was cut) for an empty reply, or raises on it: on
+    bytes that aren't text, on a list. It drops the text of errors that its model lacks.
     """
     try:
         body = json.loads(response_dict["body"].decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     is_error = response_dict["status_code"] >= 300
     if isinstance(body, dict):

@@ -33,19 +33,21 @@ from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, mi
 from airflow_provider_neptune_ml.hooks.errors import (
     CALL_ERRORS,
     EXPIRED_CODES,
+    Request,
+    is_call_error,
     not_sent,
     translate,
     translate_setup,
 )
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
-from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
 
 if TYPE_CHECKING:
@@ -66,9 +68,9 @@ class NeptuneMLHook(AwsBaseHook):
     Interact with Amazon Neptune ML through the data API of a Neptune cluster.
 
     A thin wrapper around :external+boto3:py:class:`boto3.client("neptunedata") <NeptuneData.Client>`, the
-    property ``conn``. Where the cluster is comes from ``neptune_ml_conn_id``, who is calling from
-    ``aws_conn_id``; both are read again every 15 minutes. Every method takes a kind of resource:
-    ``dataprocessing``, ``modeltraining``, ``modeltransform`` or ``endpoints`` (or the row of
+    property ``conn``. ``neptune_ml_conn_id`` has the cluster endpoint, ``aws_conn_id`` the AWS credentials;
+    both are read again every 15 minutes. Every method takes a kind of resource: ``dataprocessing``,
+    ``modeltraining``, ``modeltransform`` or ``endpoints`` (or the row of
     :data:`~airflow_provider_neptune_ml.kinds.KINDS`).
 
     .. seealso::
@@ -245,7 +247,9 @@ class NeptuneMLHook(AwsBaseHook):
                 region_name=region_name, config=merged, deferrable=deferrable
             )
         except CALL_ERRORS as error:
-            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from error
+            if not is_call_error(error):
+                raise
+            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         register(client)
         return client
 
@@ -336,12 +340,12 @@ class NeptuneMLHook(AwsBaseHook):
 
     def stop(self, kind: ResourceKind | str, resource_id: str, *, clean: bool = False) -> bool:
         """
-        Ask a job to stop, or an endpoint to be deleted.
+        Request the cancellation of a job, or the deletion of an endpoint.
 
         :param kind: The kind of resource.
         :param resource_id: Its id.
         :param clean: Whether its artifacts in S3 are deleted too (default: False).
-        :return: True when the request was taken, False when the job had ended before.
+        :return: True when the request was accepted, False when the job was already in a terminal status.
         :raises ValueError: when the id breaks its rule; nothing is sent.
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
         :raises NeptuneMLError: when the service refuses, or does not answer.
@@ -379,25 +383,27 @@ class NeptuneMLHook(AwsBaseHook):
 
         :param kind: The kind of resource.
         :param resource_id: Its id.
-        :param target_statuses: Terminal statuses that count as success (default: the kind's one good end).
+        :param target_statuses: Terminal statuses that count as success (default: the kind's status of
+            success).
         :param poll_interval: Time in seconds, or a timedelta, between two polls (default: 60).
         :param timeout: Time in seconds, or a timedelta, after which the wait fails (default: 7 days).
-        :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble after which it
-            fails (default: 600).
+        :param unreachable_timeout: Time in seconds, or a timedelta, of transient errors alone after which
+            it fails (default: 600).
         :return: The last description.
         :raises ValueError: names the argument, the value and the rule; nothing is sent.
         :raises NeptuneMLFailedError: when the resource ended otherwise.
-        :raises NeptuneMLTimeoutError: when the time is over.
+        :raises NeptuneMLTimeoutError: when ``timeout`` has passed.
         :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
         """
         kind = find_kind(kind)
         validate_id("resource_id", resource_id)
-        now = time.time()
+        now, seconds = time.time(), validate_seconds("timeout", timeout)
         wait = Wait(
             kind,
             resource_id,
             now,
-            now + validate_seconds("timeout", timeout),
+            now + seconds,
+            f"timeout={seconds:g}",
             target_statuses=None if target_statuses is None else tuple(target_statuses),
             poll_interval=validate_seconds("poll_interval", poll_interval, zero=False),
             unreachable_timeout=validate_seconds("unreachable_timeout", unreachable_timeout),
@@ -407,7 +413,7 @@ class NeptuneMLHook(AwsBaseHook):
 
     def test_connection(self) -> tuple[bool, str]:
         """
-        List one data processing job, and say what was at fault if that fails.
+        List one data processing job, and return what is wrong if that fails.
 
         Needs the permission ``neptune-db:ListMLDataProcessingJobs``.
 
@@ -415,14 +421,15 @@ class NeptuneMLHook(AwsBaseHook):
         """
         try:
             self.list_ids(DATA_PROCESSING, max_items=1)
-        except NeptuneMLServiceError as error:
-            if error.http_status != 403:
-                return False, str(error)
-            if not self.cluster.iam_auth:
-                return False, f"Signature at fault: the cluster wants one and iam_auth is false. {error}"
-            return False, f"Signature or permission at fault. {error}"
         except NeptuneMLError as error:
-            return False, str(error)
+            # A connection that is tested before it is saved has an id that Airflow made up.
+            message = str(error).replace(f" {self.neptune_ml_conn_id!r}", "")
+            message = message.replace(f" ({self.neptune_ml_conn_id})", "")
+            if not isinstance(error, NeptuneMLServiceError) or error.http_status != 403:
+                return False, message
+            if not self.cluster.iam_auth:
+                return False, f"The cluster requires signed requests, and iam_auth is false. {message}"
+            return False, f"Signature or permission refused. {message}"
         signed = "signed" if self.cluster.iam_auth else "unsigned"
         return True, f"{self.cluster.endpoint_url} answers {signed} requests to Neptune ML"
 
@@ -442,17 +449,15 @@ class NeptuneMLHook(AwsBaseHook):
         except ParamValidationError as error:
             raise ValueError(f"{operation} can't be sent: {error}") from None
         except CALL_ERRORS as error:
-            translated = translate(
-                error,
-                kind=kind,
-                operation=operation,
-                resource_id=resource_id,
-                endpoint_url=self.cluster.endpoint_url,
-                aws_conn_id=self.aws_conn_id,
-            )
+            if not is_call_error(error):
+                raise
+            conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+            request = Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
+            translated = translate(error, request)
             if isinstance(translated, NeptuneMLServiceError) and translated.code in EXPIRED_CODES:
                 self._renew(0.0)
-            raise translated from error
+            # What the service said is in our message: one block in the log, not two.
+            raise translated from None
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
 
     def _client_for(self, urgent: bool) -> BaseClient:
@@ -478,8 +483,8 @@ class NeptuneMLHook(AwsBaseHook):
             self._clients = self._built_anew()
         except Exception as error:  # whatever Airflow's look-ups raise
             if is_first:
-                told = error if isinstance(error, NeptuneMLError) else f"{type(error).__name__} was raised."
-                self.log.warning("Going on with the settings there are: %s", told)
+                reason = error if isinstance(error, NeptuneMLError) else f"{type(error).__name__} was raised."
+                self.log.warning("Connections not read again, the earlier settings stay in use: %s", reason)
         finally:
             self._renewing.release()
 

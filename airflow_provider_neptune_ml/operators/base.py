@@ -1,8 +1,9 @@
-"""The machinery of the operators: submit, wait or defer, clean up when killed. The leaves name things."""
+"""Base of the operators: submit, wait or defer, cancel when killed. The leaves name arguments."""
 
 from __future__ import annotations
 
 import inspect
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +13,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from airflow_provider_neptune_ml import cancellation
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.base import (
+    NeptuneMLTask,
+    execution_deadline,
+    limit_of,
+    missing_argument,
+)
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
     AirflowException,
@@ -29,17 +35,22 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
     full_stop,
+    restored_error,
 )
 from airflow_provider_neptune_ml.operators.kill import Kill
 from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker
 from airflow_provider_neptune_ml.operators.submission import Submission
-from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS, Patience, patiently
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     NOT_FOUND_GRACE_SECONDS,
     Wait,
     Watch,
+)
+from airflow_provider_neptune_ml.retries import (
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    RetryBudget,
+    retry_transient,
 )
 from airflow_provider_neptune_ml.task_state import state_at_shutdown
 from airflow_provider_neptune_ml.validation import (
@@ -64,8 +75,8 @@ class NeptuneMLOperator(NeptuneMLTask):
     :param wait_for_completion: Whether to wait (default: True).
     :param poll_interval: Time in seconds between two polls (default: 60).
     :param timeout: Time in seconds, or a timedelta, after which the wait fails (default: 7 days).
-    :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble (throttling, 5xx, no
-        connection) after which the wait fails (default: 600).
+    :param unreachable_timeout: Time in seconds, or a timedelta, of transient errors alone (throttling, 5xx,
+        no connection) after which the wait fails (default: 600).
     :param deferrable: Whether to wait in the triggerer, without a worker (default: ``[operators]
         default_deferrable``).
     """
@@ -101,21 +112,21 @@ class NeptuneMLOperator(NeptuneMLTask):
         return known or vars(self).setdefault("_kill", Kill(self.kind, lambda: self.hook, self.log))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
-        """Take up the task when the trigger is done with the wait."""
+        """Resume the task when the trigger has fired."""
         if not event:
-            raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without a word.")
+            raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
         if event["status"] == "failed":
             raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
         if event["status"] != "success":
             if event["status"] == "timeout":
                 raise NeptuneMLTimeoutError(event["message"])
-            error = NeptuneMLError(event["message"])
+            error = restored_error(event["message"], event.get("error"))
             self.release_or_cancel(context, event["resource_id"], error)
             raise error
         return self._finish(context, event["resource_id"], event["description"])
 
     def release_or_cancel(self, context: Context, resource_id: str, error: NeptuneMLError) -> None:
-        """Decide what becomes of the resource when the wait for it can't go on, and add that to the error."""
+        """Release or cancel the resource when the wait for it fails, and add to the error which."""
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Return the task's result once the wait is over."""
@@ -128,7 +139,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         if self.deferrable:
             self._defer(context, resource_id, started_at)
         watch = Watch(
-            self._wait(resource_id, started_at, started_at + self.timeout),
+            self._wait(resource_id, started_at),
             log=self.log,
             on_progress=lambda _: self.kill.appeared(),
         )
@@ -143,20 +154,22 @@ class NeptuneMLOperator(NeptuneMLTask):
     def _trigger(self, context: Context, resource_id: str, started_at: float) -> NeptuneMLJobTrigger:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
-        deadline = min(started_at + self.timeout, execution_deadline(self, context))
+        wait = self._wait(resource_id, started_at, execution_deadline(self, context))
         return NeptuneMLJobTrigger(
-            **self._wait(resource_id, started_at, deadline).serialize(),
+            **wait.serialize(),
             cancel_on_kill=self.cancel_on_kill and self._is_ours,
             cancel_on_timeout=self.cancel_on_timeout and self._is_ours,
             hook_parameters=self.hook_parameters,
         )
 
-    def _wait(self, resource_id: str, started_at: float, deadline: float) -> Wait:
+    def _wait(self, resource_id: str, started_at: float, latest: float = math.inf) -> Wait:
+        deadline = min(started_at + self.timeout, latest)
         return Wait(
             self.kind,
             resource_id,
             started_at,
             deadline,
+            limit_of(self, by_execution_timeout=deadline == latest),
             until_ended=self.until_ended,
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,
@@ -174,10 +187,10 @@ class NeptuneMLOperator(NeptuneMLTask):
         finally:
             self.kill.raise_if_received()
 
-    def retry(self, call: Callable[[], T], what: str) -> T:
-        """Make a request until it is answered, good or bad; transient errors are retried."""
-        patience = Patience(what, self.unreachable_timeout, self.log)
-        return patiently(call, patience, sleep=self.kill.sleep, now=time.time)
+    def retry(self, call: Callable[[], T], subject: str) -> T:
+        """Make a request; transient errors are retried for ``unreachable_timeout``."""
+        budget = RetryBudget(subject, self.unreachable_timeout, self.log)
+        return retry_transient(call, budget, sleep=self.kill.sleep, now=time.time)
 
     def cancel_if_killed(self) -> None:
         """
@@ -194,17 +207,17 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     """
     Base of the operators that start a job or create an endpoint.
 
-    **What is guaranteed.** The id is chosen before the request is sent, so there is no moment in which a job
-    exists that nobody knows. Without an id of your own it is made of the Dag, run, task, map index and try; a
-    retry looks for the jobs of the tries before it, and waits for one that is still running instead of
-    starting another. One that has completed meanwhile is taken over where Airflow's task state store proves
-    that no try has used it (Airflow 3.3 or newer). A job that failed, or is being stopped, never is. When the
-    task is killed, or its time is over, the job is asked to stop.
+    **What is guaranteed.** The id is chosen before the request is sent, so no job exists whose id is not
+    known. Without an id of your own it is made of the Dag, run, task, map index and try; a retry looks for
+    the jobs of the tries before it, and waits for one that is still running instead of starting another. One
+    that has completed meanwhile is adopted where Airflow's task state store proves that no try has used it
+    (Airflow 3.3 or newer). A job that failed, or is being cancelled, is never adopted. When the task is
+    killed or times out, the job is cancelled.
 
-    :param durable: Whether a retry takes over the job of an earlier try (default: True).
-    :param cancel_on_kill: Whether the job is asked to stop when the task is killed (default: True).
-    :param cancel_on_timeout: Whether the job is asked to stop when ``timeout`` or ``execution_timeout`` is
-        over, or the wait for it can't go on and no retry follows (default: True).
+    :param durable: Whether a retry adopts the job of an earlier try (default: True).
+    :param cancel_on_kill: Whether the job is cancelled when the task is killed (default: True).
+    :param cancel_on_timeout: Whether the job is cancelled when ``timeout`` or ``execution_timeout`` has
+        passed, or the wait for it fails and no retry follows (default: True).
     :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know yet,
         by their name in the API, such as ``{"modelName": "custom"}`` (default: none). (templated)
     :return: The id.
@@ -241,7 +254,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 setattr(self, name, None)
         for name in _required_by(type(self)):
             if getattr(self, name) is None:
-                raise ValueError(f"{name}=None must be given")
+                raise missing_argument(name)
         names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
         arguments = {name: getattr(self, name) for name in names}
         validate(arguments)
@@ -253,12 +266,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             )
 
     def execute(self, context: Context) -> str | None:
-        """Start the job, or find the one that an earlier try started, and wait for it."""
+        """Start the job, or adopt the one of an earlier try, and wait for it."""
         submission = Submission(self, context)
         submission.claim_earlier()
         self.validate_arguments()
         # Before anything is started: what a kill or the wait needs must not turn out to be missing after it.
-        self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "The clients")
+        self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
         if self.deferrable:
             self._trigger(context, "", 0.0)
         submitted = submission.submit()
@@ -272,7 +285,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         try:
             return self._await(context, resource_id)
         except NeptuneMLTimeoutError as error:
-            error.add(self._cancel_late(resource_id))
+            error.add_sentence(self._cancel_late(resource_id))
             raise
         except (NeptuneMLServiceError, NeptuneMLUnreachableError) as error:
             self.release_or_cancel(context, resource_id, error)
@@ -281,26 +294,31 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> str | None:
-        """Take up the task after its wait, or see to its job where Airflow gave the wait up by itself."""
+        """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
         resource_id = self._resume(context)
         self.cancel_if_killed()
         if next_method != "__fail__":
             result: str | None = super().resume_execution(next_method, next_kwargs, context)
             return result
-        with suppress(AirflowException):  # it logs what there is to say
+        with suppress(AirflowException):  # it logs the cause
             super().resume_execution(next_method, next_kwargs, context)
         cause = str((next_kwargs or {}).get("error", ""))
-        name = f"{self.kind.title.capitalize()} {resource_id!r}"
+        name = self.kind.name_of(str(resource_id))
         if "timeout" in cause.casefold():
+            limit = limit_of(self, by_execution_timeout=self.execution_timeout is not None)
             late = self._cancel_late(resource_id) if resource_id else ""
-            raise NeptuneMLTimeoutError(f"{name}: its time (execution_timeout) is over. {late}".rstrip())
-        error = NeptuneMLError(f"The wait for {name} broke off: {cause}.")
+            raise NeptuneMLTimeoutError(f"{name} timed out ({limit}). {late}".rstrip())
+        lines = [str(line).strip() for line in (next_kwargs or {}).get("traceback") or ()]
+        last = f" ({lines[-1]})" if lines else ""
+        error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(cause + last)}")
+        if "airflow_provider_neptune_ml" in last:
+            error.add_sentence("The triggerer needs airflow-provider-neptune-ml installed, in this version.")
         if resource_id is not None:
             self.release_or_cancel(context, resource_id, error)
         raise error
 
     def _resume(self, context: Context) -> str | None:
-        """Return the id of what the task has started in another process, and have a kill cancel it."""
+        """Return the id of what the task has started in another process, and have a kill cancel that."""
         ti = context["ti"]
         key = self.kind.id_argument
         resource_id = ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) or None
@@ -309,18 +327,18 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return resource_id
 
     def on_kill(self) -> None:
-        """Cancel the job; called from a signal handler, and when ``execution_timeout`` is over."""
+        """Cancel the job; called from a signal handler, and when ``execution_timeout`` has passed."""
         self.kill.receive()
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
         if timed_out and not (self._is_ours or self._pushed):
-            # Airflow 2 asks before it resumes a task whose time is over; one that began here knows its job.
+            # Airflow 2 calls it before it resumes a task that timed out; one that began here knows its job.
             self._resume(get_current_context())
         if not (self._is_ours and (self.cancel_on_timeout if timed_out else self.cancel_on_kill)):
             return
         began = time.monotonic()
         if not timed_out and self._is_left_by_shutdown():
             name = f"{self.kind.title} {self.kill.target.resource_id!r}"
-            self.kill.receive(f"The worker is shut down: {name} continues, and is waited for.")
+            self.kill.receive(f"Worker shut down (SIGTERM): {name} keeps running, and the retry adopts it.")
             return
         # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
@@ -328,7 +346,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.kill.cancel(seconds=seconds, spent=time.monotonic() - began)
 
     def _is_left_by_shutdown(self) -> bool:
-        """Tell whether the worker is shut down, after which a retry or a trigger waits for the job."""
+        """Tell whether the worker is shut down, and a retry or a trigger goes on with the wait."""
         try:
             context = get_current_context()
         except (AirflowException, RuntimeError):  # outside of Airflow, as in a unit test
@@ -380,12 +398,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     @contextmanager
     def _cancel_on_error(self, context: Context, resource_id: str) -> Iterator[None]:
-        """See to the job if anything else than the service fails, such as an XCom backend."""
+        """Release or cancel the job if anything else than the service fails, such as an XCom backend."""
         try:
             yield
         except Exception as cause:
             error = NeptuneMLError(
-                f"There is {self.kind.title} {resource_id!r}, but the task can't go on:"
+                f"{self.kind.name_of(resource_id)} exists, but its task failed:"
                 f" {type(cause).__name__}: {full_stop(str(cause))}"
             )
             self.release_or_cancel(context, resource_id, error)
@@ -394,17 +412,17 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def release_or_cancel(
         self, context: Context, resource_id: str, error: NeptuneMLError, *, may_appear: bool = False
     ) -> None:
-        """Leave a job to a retry, or cancel it where none follows; the error of the task says which."""
+        """Release a job to a retry, or cancel it where none follows; the error of the task says which."""
         if self._retry_follows(context, error):
-            error.add(f"The {self.kind.noun} may go on: a retry takes it over.")
+            error.add_sentence(f"The {self.kind.noun} may be running: the retry adopts it.")
         elif not (self.cancel_on_timeout and self._is_ours):
-            error.add(cancellation.cancel_late(self.kind, None))
+            error.add_sentence(cancellation.cancel_late(self.kind, None))
         else:
             seconds = cancellation.BUDGETS.unhurried
             outcome = cancellation.cancel_now(
                 self.hook, self.kind, resource_id, may_appear=may_appear, seconds=seconds
             )
-            error.add(full_stop(f"No retry follows: {outcome.words}"))
+            error.add_sentence(full_stop(f"No retry follows: {outcome.words}"))
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""
@@ -413,9 +431,9 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self._pushed[key] = value
 
     def _cancel_late(self, resource_id: str) -> str:
-        """Ask a job whose time is over to stop, if wished, and put what came of it into words."""
+        """Cancel a job that timed out, if ``cancel_on_timeout``, and say what came of it."""
         is_wanted = self.cancel_on_timeout and self._is_ours
-        what = f"The {self.kind.cancellation} of {self.kind.title} {resource_id!r}"
+        what = self.kind.name_of(resource_id)
         return cancellation.cancel_late(
             self.kind,
             (lambda: self.retry(lambda: self.hook.stop(self.kind, resource_id), what)) if is_wanted else None,
@@ -434,8 +452,8 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
     Base of the operators that cancel a job or delete an endpoint.
 
     :param clean: Whether its artifacts in S3 are deleted too (default: False).
-    :param ignore_missing: Whether an id that does not exist, or an empty one, is fine (default: False). For a
-        teardown whose setup may not have come as far as to start anything.
+    :param ignore_missing: Whether the task succeeds for an id that does not exist, or an empty one (default:
+        False). For a teardown whose setup may not have started anything.
     :return: The id.
     """
 
@@ -448,21 +466,21 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
-        if not self._has_nothing_to_stop():
+        if not self._has_nothing_to_cancel():
             super().validate_arguments()
 
     def execute(self, context: Context) -> str | None:
-        """Ask the resource to stop, and wait until it has ended."""
+        """Request the cancellation or deletion, and wait until it is done."""
         self.validate_arguments()
-        if self._has_nothing_to_stop():
-            self.log.info("Nothing to stop: %s is empty", self.kind.id_argument)
+        if self._has_nothing_to_cancel():
+            self.log.info("Nothing to cancel: %s is empty", self.kind.id_argument)
             return None
-        # First: a kill from here on sends the request by itself.
+        # First: from here on, a kill sends the request by itself.
         resource_id = self.resource_id
         self.kill.aim(resource_id)
         self.cancel_if_killed()
-        self.retry(lambda: self.hook.urgent_conn, "The client")
-        # A deletion that worked leaves nothing that would tell so to whoever asks again.
+        self.retry(lambda: self.hook.urgent_conn, "Connection to Neptune ML")
+        # After a deletion that was carried out, another try gets "not found".
         may_be_done = context["ti"].try_number > 1
 
         def stop() -> bool:
@@ -474,24 +492,25 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
                 raise
 
         try:
-            taken = self.retry(stop, f"Stopping {self.kind.title} {resource_id!r}")
+            accepted = self.retry(stop, self.kind.name_of(resource_id))
         except NeptuneMLNotFoundError as error:
             if not (self.ignore_missing or (may_be_done and self.kind.statuses.stopped is None)):
                 raise
-            self.log.info("Nothing to stop: %s", error)
+            self.log.info("Nothing to cancel: %s", error)
             return resource_id
         self.kill.acknowledge(resource_id)
         self.kill.raise_if_received()
-        if not taken:
-            self.log.info("%s %r had ended before", self.kind.title.capitalize(), resource_id)
+        name = self.kind.name_of(resource_id)
+        if not accepted:
+            self.log.info("%s is already in a terminal status; nothing to cancel", name)
             return resource_id
-        self.log.info("Asked %s %r to stop", self.kind.title, resource_id)
+        self.log.info("%s: %s requested", name, self.kind.cancellation)
         return self._await(context, resource_id) if self.wait_for_completion else resource_id
 
     def on_kill(self) -> None:
-        """Send the request once more unless it was acknowledged: the resource should not outlive the kill."""
+        """Send the request once more unless it was acknowledged."""
         self.kill.receive()
         self.kill.cancel(clean=self.clean)
 
-    def _has_nothing_to_stop(self) -> bool:
+    def _has_nothing_to_cancel(self) -> bool:
         return self.ignore_missing and self.resource_id in (None, "", "None")

@@ -1,4 +1,4 @@
-"""What a kill cancels: one object owns it, as Airflow's signal handler may ask between any two lines."""
+"""What a kill cancels: one object owns it, as Airflow's signal handler may run between any two lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError, full_st
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
     from airflow_provider_neptune_ml.kinds import ResourceKind
-    from airflow_provider_neptune_ml.patience import Log
+    from airflow_provider_neptune_ml.retries import Log
 
 # How soon a sleeping task notices that it was killed.
 _CHECK_SECONDS = 0.5
@@ -100,7 +100,7 @@ class Kill:
         )
         if outcome.accepted:
             self.acknowledge(resource_id)
-        self.receive(full_stop(f"{self._kind.title.capitalize()} {resource_id!r}: {outcome.words}"))
+        self.receive(full_stop(f"{self._kind.name_of(resource_id)}: {outcome.words}"))
         # Not here: the signal may have come in the middle of a line of the log, with its lock held.
         line = threading.Thread(target=self._log.warning, args=("Killed. %s", self._outcome), daemon=True)
         line.start()

@@ -13,9 +13,8 @@ class NeptuneMLStartDataProcessingJobOperator(NeptuneMLStartOperator):
     """
     Start a Neptune ML data processing job, and wait until it has completed.
 
-    Processing costs money as long as it runs: when the task is killed, or its time is over, the job is asked
-    to stop (``cancel_on_kill``, ``cancel_on_timeout``), and a retry takes over a job that is still running
-    (``durable``).
+    Processing costs money as long as it runs: the job is cancelled when the task is killed or times out
+    (``cancel_on_kill``, ``cancel_on_timeout``), and a retry adopts a job that is still running (``durable``).
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-dataprocessing.html
@@ -47,7 +46,7 @@ class NeptuneMLStartDataProcessingJobOperator(NeptuneMLStartOperator):
     :param s3_output_encryption_kms_key: The KMS key for the output in S3 (default: none). (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLFailedError: when the job ended as Failed or Stopped.
-    :raises NeptuneMLTimeoutError: when the time is over.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -113,9 +112,8 @@ class NeptuneMLStartModelTrainingJobOperator(NeptuneMLStartOperator):
     """
     Start a Neptune ML model training job, and wait until it has completed.
 
-    Training costs money as long as it runs: when the task is killed, or its time is over, the job is asked to
-    stop (``cancel_on_kill``, ``cancel_on_timeout``), and a retry takes over a job that is still running
-    (``durable``).
+    Training costs money as long as it runs: the job is cancelled when the task is killed or times out
+    (``cancel_on_kill``, ``cancel_on_timeout``), and a retry adopts a job that is still running (``durable``).
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltraining.html
@@ -153,7 +151,7 @@ class NeptuneMLStartModelTrainingJobOperator(NeptuneMLStartOperator):
         ``trainingEntryPointScript`` and ``transformEntryPointScript`` (default: none). (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLFailedError: when the job ended as Failed or Stopped.
-    :raises NeptuneMLTimeoutError: when the time is over.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -229,9 +227,9 @@ class NeptuneMLStartModelTransformJobOperator(NeptuneMLStartOperator):
     Start a Neptune ML model transform job, and wait until it has completed.
 
     It computes model artifacts again for new data, without training. Either ``data_processing_job_id`` with
-    ``ml_model_training_job_id``, or ``training_job_name``. It costs money as long as it runs: when the task
-    is killed, or its time is over, the job is asked to stop (``cancel_on_kill``, ``cancel_on_timeout``), and
-    a retry takes over a job that is still running (``durable``).
+    ``ml_model_training_job_id``, or ``training_job_name``. It costs money as long as it runs: the job is
+    cancelled when the task is killed or times out (``cancel_on_kill``, ``cancel_on_timeout``), and a retry
+    adopts a job that is still running (``durable``).
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltransform.html
@@ -261,7 +259,7 @@ class NeptuneMLStartModelTransformJobOperator(NeptuneMLStartOperator):
     :param s3_output_encryption_kms_key: The KMS key for the output in S3 (default: none). (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLFailedError: when the job ended as Failed or Stopped.
-    :raises NeptuneMLTimeoutError: when the time is over.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -353,7 +351,7 @@ class NeptuneMLCreateEndpointOperator(NeptuneMLStartOperator):
     :param volume_encryption_kms_key: The KMS key for the disks of the instances (default: none). (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLFailedError: when the endpoint failed.
-    :raises NeptuneMLTimeoutError: when the time is over.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -409,9 +407,9 @@ class NeptuneMLCancelDataProcessingJobOperator(NeptuneMLStopOperator):
     """
     Cancel a Neptune ML data processing job, and wait until it has ended.
 
-    A job that had ended before is a success. Made for teardowns (``cancel.as_teardown(setups=start)``) and
-    for ``trigger_rule="one_failed"``. When the task is killed before the request was acknowledged, it is sent
-    once more.
+    A job that is already in a terminal status is a success. Made for teardowns
+    (``cancel.as_teardown(setups=start)``) and for ``trigger_rule="one_failed"``. When the task is killed
+    before the request was acknowledged, it is sent once more.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-dataprocessing.html
@@ -420,7 +418,7 @@ class NeptuneMLCancelDataProcessingJobOperator(NeptuneMLStopOperator):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLNotFoundError: when there is no such job, unless ``ignore_missing``.
-    :raises NeptuneMLTimeoutError: when the time is over and the job has not ended.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -437,9 +435,9 @@ class NeptuneMLCancelModelTrainingJobOperator(NeptuneMLStopOperator):
     """
     Cancel a Neptune ML model training job, and wait until it has ended.
 
-    A job that had ended before is a success. Made for teardowns (``cancel.as_teardown(setups=start)``) and
-    for ``trigger_rule="one_failed"``. When the task is killed before the request was acknowledged, it is sent
-    once more.
+    A job that is already in a terminal status is a success. Made for teardowns
+    (``cancel.as_teardown(setups=start)``) and for ``trigger_rule="one_failed"``. When the task is killed
+    before the request was acknowledged, it is sent once more.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltraining.html
@@ -448,7 +446,7 @@ class NeptuneMLCancelModelTrainingJobOperator(NeptuneMLStopOperator):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLNotFoundError: when there is no such job, unless ``ignore_missing``.
-    :raises NeptuneMLTimeoutError: when the time is over and the job has not ended.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -465,9 +463,9 @@ class NeptuneMLCancelModelTransformJobOperator(NeptuneMLStopOperator):
     """
     Cancel a Neptune ML model transform job, and wait until it has ended.
 
-    A job that had ended before is a success. Made for teardowns (``cancel.as_teardown(setups=start)``) and
-    for ``trigger_rule="one_failed"``. When the task is killed before the request was acknowledged, it is sent
-    once more.
+    A job that is already in a terminal status is a success. Made for teardowns
+    (``cancel.as_teardown(setups=start)``) and for ``trigger_rule="one_failed"``. When the task is killed
+    before the request was acknowledged, it is sent once more.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltransform.html
@@ -476,7 +474,7 @@ class NeptuneMLCancelModelTransformJobOperator(NeptuneMLStopOperator):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLNotFoundError: when there is no such job, unless ``ignore_missing``.
-    :raises NeptuneMLTimeoutError: when the time is over and the job has not ended.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -503,7 +501,7 @@ class NeptuneMLDeleteEndpointOperator(NeptuneMLStopOperator):
     :param endpoint_id: The id of the endpoint in Neptune. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises NeptuneMLNotFoundError: when there is no such endpoint, unless ``ignore_missing``.
-    :raises NeptuneMLTimeoutError: when the time is over and the endpoint is still there.
+    :raises NeptuneMLTimeoutError: when ``timeout`` or ``execution_timeout`` has passed.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 

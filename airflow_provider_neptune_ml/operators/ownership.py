@@ -1,4 +1,4 @@
-"""Whose job is it: ids that name their task instance, and the marker of a job that no try has consumed."""
+"""Ids that name their task instance, and the marker of a job that no try has consumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ids_of(ti: Any, attempt: int) -> Iterator[str]:
     """
     Yield the ids of one try of a task instance, in the order in which they are used.
 
-    The second and later ones are for Dag runs that were deleted and made again: their ids are taken.
+    The second and later ones are for Dag runs that were deleted and created again: their first ids exist.
     """
     key = "\n".join((ti.dag_id, ti.run_id, ti.task_id, str(ti.map_index)))
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]

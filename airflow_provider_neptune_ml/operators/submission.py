@@ -86,7 +86,7 @@ class Submission:
         Adopt the resource of an earlier try, or start one.
 
         :raises NeptuneMLError: the service refused, did not answer, or the task was killed.
-        :raises AirflowFailException: the user's own id is taken.
+        :raises AirflowFailException: the user's own id exists already.
         """
         if self._task.resource_id:
             return self._submit_own_id(self._task.resource_id)
@@ -144,16 +144,16 @@ class Submission:
             return adopted
         self._kill.raise_if_received()
         self._claim("")
-        raise self._is_taken(resource_id, existing)
+        raise self._id_conflict(resource_id, existing)
 
-    def _is_taken(self, resource_id: str, existing: Description) -> AirflowFailException:
-        """Return the error for an id of the user's own that is taken; a retry would adopt what has it."""
+    def _id_conflict(self, resource_id: str, existing: Description) -> AirflowFailException:
+        """Return the error for an id of the user's own that exists; a retry would adopt what has it."""
         kind = self._task.kind
-        update = ", or say update=True to change it" if "update" in self._task.request_parameters else ""
+        update = ", or set update=True to change it" if "update" in self._task.request_parameters else ""
         return AirflowFailException(
-            f"{kind.title.capitalize()} {resource_id!r} exists already"
-            f" ({existing.get('status')}). Leave {kind.id_argument} out, and each try gets one that its"
-            f" retries find; or give one that no {kind.noun} has had{update}."
+            f"{kind.name_of(resource_id)} exists already ({existing.get('status')}). Leave"
+            f" {kind.id_argument} out: each try then gets a new id, which its retries find. Or give an id"
+            f" that no {kind.noun} has had{update}."
         )
 
     def _update(self, resource_id: str, existing: Description, *, may_be_ours: bool) -> Submitted:
@@ -196,7 +196,7 @@ class Submission:
         self._claim(candidate, is_ours=not is_update, may_appear=True)
         try:
             try:
-                reply = task.retry(start, f"Starting {task.kind.title} {candidate!r}")
+                reply = task.retry(start, task.kind.name_of(candidate))
             except NeptuneMLServiceError as refusal:
                 if not is_ambiguous and task.resource_id:
                     # What has an id of the user's own then was started externally.
@@ -211,13 +211,13 @@ class Submission:
             raise
         except NeptuneMLError as error:
             if is_ambiguous:
-                error.add("It may have been started.")
+                error.add_sentence("It may have been started.")
                 task.release_or_cancel(self._context, candidate, error, may_appear=True)
             elif candidate != self._unconsumed_id:
                 self._marker.delete()
             raise
         task.cancel_if_killed()
-        task.log.info("Started %s %r", task.kind.title, candidate)
+        task.log.info("%s started", task.kind.name_of(candidate))
         return Submitted(candidate, reply)
 
     def _resolve_conflict(self, refusal: NeptuneMLServiceError, candidate: str) -> Description:
@@ -227,15 +227,13 @@ class Submission:
         try:
             description = self._look_up(candidate)
         except NeptuneMLError as error:
-            raise NeptuneMLError(
-                f"{refusal} Whether the id is taken could not be found out: {error}"
-            ) from refusal
+            raise NeptuneMLError(f"{refusal} Whether the id exists already is not known: {error}") from None
         if description is None:
             # "Invalid ID provided." is about another id then.
             arguments = {name: getattr(self._task, name) for name in self._task.request_parameters}
             ids = [f"{name}={value!r}" for name, value in arguments.items() if name.endswith("_id") and value]
             if ids:
-                refusal.add(f"It was given {', '.join(ids)}.")
+                refusal.add_sentence(f"Sent with {', '.join(ids)}.")
             raise refusal
         return description
 
@@ -245,7 +243,7 @@ class Submission:
         try:
             return task.retry(
                 lambda: task.hook.describe(task.kind, candidate),
-                f"Looking for {task.kind.title} {candidate!r}",
+                task.kind.name_of(candidate),
             )
         except NeptuneMLNotFoundError:
             return None
@@ -259,10 +257,9 @@ class Submission:
         may_serve: bool = False,
     ) -> Submitted | None:
         """
-        Adopt what an earlier try has started, if it is still of use.
+        Adopt what an earlier try has started, unless it failed, was used, or is being cancelled.
 
-        :param is_named_by_us: whether nobody else can have changed it since: whatever it is doing, it is what
-            this task was to start.
+        :param is_named_by_us: whether nothing else can have changed it since, as its id names this task.
         :param may_serve: whether an endpoint that is in service is what this task was to create.
         """
         kind, status = self._task.kind, description.get("status")
@@ -273,7 +270,7 @@ class Submission:
             self._kill.aim(None)
             return None
         self._kill.aim(candidate)
-        self._task.log.info("Adopting %s %r of an earlier try (%s)", kind.title, candidate, status)
+        self._task.log.info("%s (%s) of an earlier try adopted", kind.name_of(candidate), status)
         return Submitted(candidate, description)
 
     def _expected_id(self) -> str:

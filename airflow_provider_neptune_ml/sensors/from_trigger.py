@@ -1,4 +1,4 @@
-"""Sensors that start and end in the triggerer: what Airflow is told at parse time, and what rules it out."""
+"""Sensors that start and end in the triggerer: their arguments there, and what takes a worker instead."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_neptune_ml.base import limit_of
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.polling import AIRFLOW_TIMEOUT_MARGIN_SECONDS, Wait
 
@@ -26,7 +27,11 @@ def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:
     if sensor.execution_timeout:
         seconds = min(seconds, sensor.execution_timeout.total_seconds())
     # When it starts is known there only.
-    arguments = trigger_arguments(sensor, sensor.wait(0.0, 0.0)) | {"started_at": None, "deadline": None}
+    arguments = trigger_arguments(sensor, sensor.wait(0.0)) | {
+        "started_at": None,
+        "deadline": None,
+        "limit": limit_of(sensor, by_execution_timeout=sensor.execution_timeout_comes_first),
+    }
     return StartTriggerArgs(
         trigger_cls=TRIGGER_PATH,
         trigger_kwargs={
@@ -42,7 +47,7 @@ def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:
 def trigger_arguments(sensor: NeptuneMLSensor, wait: Wait) -> dict[str, Any]:
     """Return the arguments of the trigger that waits for a sensor."""
     can_end = sensor.end_from_trigger and not obstacle_to_end(sensor)
-    # Only a worker fails a task so that it isn't retried, knows of never_fail, and which time was over.
+    # Only a worker fails a task so that it isn't retried, knows of never_fail, and which limit has passed.
     needs_worker = (
         sensor.retries or sensor.never_fail or (sensor.soft_fail and sensor.execution_timeout_comes_first)
     )
@@ -62,7 +67,7 @@ def obstacle_to_start(sensor: NeptuneMLSensor) -> str | None:
     arguments = {field: getattr(sensor, field) for field in sensor.template_fields}
     arguments[sensor.kind.id_argument] = as_template(sensor.resource_id) or sensor.resource_id
     unknown = next((name for name, value in arguments.items() if not is_plain(value)), None)
-    return unknown and f"{unknown} is only known to a worker"
+    return unknown and f"{unknown} can only be rendered by a worker"
 
 
 def obstacle_to_end(sensor: NeptuneMLSensor) -> str | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline
+from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline, limit_of
 from airflow_provider_neptune_ml.compat import (
     AirflowException,
     AirflowFailException,
@@ -19,14 +20,19 @@ from airflow_provider_neptune_ml.compat import (
     PokeReturnValue,
     conf,
 )
-from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLFailedError, NeptuneMLTimeoutError
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLTimeoutError,
+    restored_error,
+)
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
-from airflow_provider_neptune_ml.patience import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
     obstacle_to_end,
     obstacle_to_start,
@@ -46,27 +52,27 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     """
     Base of the sensors.
 
-    A resource that ended otherwise than wished fails the sensor without a retry, as it can't change any more;
-    ``soft_fail`` skips it instead, as it does when the time is over. The outcome is the same wherever the
+    A resource in another terminal status than a target fails the sensor without a retry, as the status can't
+    change any more; ``soft_fail`` skips it instead, also at a time-out. The outcome is the same wherever the
     wait runs:
 
     - ``mode="poke"`` holds a worker slot, ``mode="reschedule"`` takes one for each poke;
     - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
     - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all, on
       Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``do_xcom_push=False``,
-      ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, an argument that is only
-      known to a worker) says so in its log and takes a worker after all.
+      ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, an argument that only a
+      worker can render) falls back to a worker, and logs why.
 
-    An ``execution_timeout`` that is over fails the sensor with AirflowTaskTimeout: it is retried, and never
-    skipped. With ``mode="reschedule"`` it is the time for one poke, as Airflow has it.
+    An ``execution_timeout`` that has passed fails the sensor with AirflowTaskTimeout: it is retried, and
+    never skipped. With ``mode="reschedule"`` it is the time for one poke, as Airflow has it.
 
     ``silent_fail``, ``exponential_backoff`` and ``max_wait`` of Airflow's sensors work in a worker only, not
     with ``deferrable=True``.
 
-    :param target_statuses: Terminal statuses that count as success (default: the kind's one good end). All of
-        them: wait for the end, whatever it is. (templated)
-    :param unreachable_timeout: Time in seconds, or a timedelta, of nothing but trouble (throttling, 5xx, no
-        connection) after which the sensor fails (default: 600).
+    :param target_statuses: Terminal statuses that count as success (default: the kind's status of success).
+        All of them: wait for any terminal status. (templated)
+    :param unreachable_timeout: Time in seconds, or a timedelta, of transient errors alone (throttling, 5xx,
+        no connection) after which the sensor fails (default: 600).
     :param deferrable: Whether to wait in the triggerer (default: ``[operators] default_deferrable``).
     :param start_from_trigger: Whether to begin there (default: False).
     :param end_from_trigger: Whether to end there (default: False).
@@ -114,21 +120,21 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             validated_targets(self.kind, targets)
 
     def execute(self, context: Context) -> Any:
-        """Wait until the resource is where it should be; what ends the sensor otherwise says what and why."""
+        """Wait until the resource is in a target status."""
         self.validate_arguments()
         if self.deferrable:
             if self._wants_to_start_from_trigger:
                 self.log.info(
-                    "The wait begins in a worker: %s",
-                    self._obstacle or "a mapped task can't begin elsewhere",
+                    "Started on a worker, not from the trigger: %s",
+                    self._obstacle or "the task is mapped",
                 )
             self._defer(context)
-        with self._telling_why_it_is_skipped():
+        with self._with_reason_of_skip():
             return super().execute(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Take up the sensor when its trigger is done."""
-        with self._telling_why_it_is_skipped():
+        """Resume the sensor when its trigger has fired."""
+        with self._with_reason_of_skip():
             try:
                 return super().resume_execution(next_method, next_kwargs, context)
             except AirflowException as error:
@@ -142,26 +148,32 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> Any:
         """Return the description, or raise what poking would have raised."""
-        event = event or {"status": "error", "message": f"The trigger of {self.resource_id!r} said nothing."}
+        event = event or {
+            "status": "error",
+            "message": f"The trigger of {self.resource_id!r} ended without an event.",
+        }
         if event["status"] == "unresolved":
             self.log.info(
-                "Waiting from a worker on: an argument is not known in the triggerer (%s)", event["message"]
+                "Falling back to a worker: an argument can't be rendered in the triggerer (%s)",
+                event["message"],
             )
-            # Nor may it be right at all.
+            # It may be wrong as well.
             self.validate_arguments()
             self._defer(context)
         if self.end_from_trigger and (obstacle := obstacle_to_end(self)):
-            self.log.info("The wait ends in a worker: %s", obstacle)
+            self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
             return event["description"]
-        raise _ERRORS.get(event["status"], NeptuneMLError)(event["message"])
+        if event["status"] in _ERRORS:
+            raise _ERRORS[event["status"]](event["message"])
+        raise restored_error(event["message"], event.get("error"))
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Ask once. Trouble is waited out here: a rescheduled sensor forgets how long it has lasted."""
+        """Poll once. Transient errors are retried here: a rescheduled sensor does not know since when."""
         watch = self._watch = self._watch or self._new_watch(context)
         try:
             while (description := watch.poll(self._describe, time.time)) is None:
-                if not watch.in_trouble:
+                if not watch.is_retrying:
                     return PokeReturnValue(is_done=False)
                 time.sleep(watch.pause(time.time()))
         except NeptuneMLTimeoutError as error:
@@ -180,15 +192,17 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def _new_watch(self, context: Context) -> Watch:
         started_at = self._first_poke(context)
-        return Watch(self.wait(started_at, started_at + self.timeout), log=self.log)
+        return Watch(self.wait(started_at), log=self.log)
 
-    def wait(self, started_at: float, deadline: float) -> Wait:
-        """Describe the wait, from when until when (both in seconds since the epoch)."""
+    def wait(self, started_at: float, latest: float = math.inf) -> Wait:
+        """Describe the wait, from when until when at the latest (both in seconds since the epoch)."""
+        deadline = min(started_at + self.timeout, latest)
         return Wait(
             self.kind,
             self.resource_id,
             started_at,
             deadline,
+            limit_of(self, by_execution_timeout=deadline == latest),
             target_statuses=self.target_statuses,
             poll_interval=self.poke_interval,
             unreachable_timeout=self.unreachable_timeout,
@@ -197,7 +211,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _first_poke(self, context: Context) -> float:
         """Return when the wait began (epoch seconds): a rescheduled one began in another process."""
         ti = context["ti"]
-        # Airflow 2 sets start_date to that of the first reschedule, Airflow 3 wants to be asked.
+        # Airflow 2 sets start_date to that of the first reschedule, Airflow 3 has a method for it.
         ask = getattr(ti, "get_first_reschedule_date", None) if self.reschedule else None
         started: datetime | None = (ask and ask(context)) or ti.start_date
         return started.timestamp() if started else time.time()
@@ -209,27 +223,27 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
         started_at = self._first_poke(context)
-        deadline = min(started_at + self.timeout, execution_deadline(self, context))
+        wait = self.wait(started_at, execution_deadline(self, context))
         self.defer(
-            trigger=NeptuneMLJobTrigger(**trigger_arguments(self, self.wait(started_at, deadline))),
+            trigger=NeptuneMLJobTrigger(**trigger_arguments(self, wait)),
             method_name="execute_complete",
         )
 
     @property
     def execution_timeout_comes_first(self) -> bool:
-        """Whether ``execution_timeout`` is over before ``timeout``."""
+        """Whether ``execution_timeout`` passes before ``timeout``."""
         allowed = self.execution_timeout
         return allowed is not None and allowed.total_seconds() < self.timeout
 
     @contextmanager
-    def _telling_why_it_is_skipped(self) -> Iterator[None]:
-        """Have a skipped sensor say what failed, and only an outcome or a time-out skip it, in every mode."""
+    def _with_reason_of_skip(self) -> Iterator[None]:
+        """Skip only for a failed job or a time-out, in every mode, and say what failed."""
         try:
             yield
         except AirflowSkipException as skip:
             cause = skip.__cause__
-            is_trouble = isinstance(cause, NeptuneMLError) and not self.never_fail
-            if cause and (is_trouble or isinstance(cause, AirflowTaskTimeout)):
+            is_error = isinstance(cause, NeptuneMLError) and not self.never_fail
+            if cause and (is_error or isinstance(cause, AirflowTaskTimeout)):
                 raise cause from None
             raise AirflowSkipException(str(cause or skip)) from cause
 
@@ -245,8 +259,8 @@ class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
-    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -270,8 +284,8 @@ class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
-    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -295,8 +309,8 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
     :param job_id: The id of the job. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the job ended otherwise; not retried.
-    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
-    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 
@@ -320,8 +334,8 @@ class NeptuneMLEndpointSensor(NeptuneMLSensor):
     :param endpoint_id: The id of the endpoint in Neptune, not its name in SageMaker. (templated)
     :raises ValueError: when an argument breaks its rule; nothing is sent.
     :raises AirflowFailException: when the endpoint failed; not retried.
-    :raises AirflowSensorTimeout: when ``timeout`` is over; not retried.
-    :raises AirflowTaskTimeout: when ``execution_timeout`` is over; retried.
+    :raises AirflowSensorTimeout: when ``timeout`` has passed; not retried.
+    :raises AirflowTaskTimeout: when ``execution_timeout`` has passed; retried.
     :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
     """
 

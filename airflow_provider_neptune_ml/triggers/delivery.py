@@ -5,8 +5,8 @@ Read on Airflow 3.3.0, 3.3.1 and 3.3.2, the first with a store for event trigger
 
 - The runner appends a fired event to its ``events`` and takes it out as it writes the message to its
   supervisor, about once a second.
-- The supervisor handles one message in each round of its loop: it answers, then stores the events that it got.
-  So whatever is answered after an event was sent proves that the event is stored,
+- The supervisor handles one message in each round of its loop: it answers, then stores the events that it
+  got. So whatever is answered after an event was sent proves that the event is stored,
 - but for a supervisor that shuts down or failed: it goes on answering, and stores nothing any more. It
   signals the runner first, whose ``stop`` is set by then.
 - A supervisor that shuts down ends its round before it signals. So what it answered before is stored by then,
@@ -56,7 +56,8 @@ async def stored(
     :param runner: the runner of this process.
     :param fired: events by name, each taken over by the runner.
     :param ask: asks the supervisor something, and returns when it has answered.
-    :param on_answer: told which events the supervisor has answered: a shutdown from then on stores them first.
+    :param on_answer: told which events the supervisor has answered: a shutdown from then on stores them
+        first.
     """
     unsent = {id(event) for _, event, *_ in runner.events}
     sent = [name for name, event in fired.items() if id(event) not in unsent]

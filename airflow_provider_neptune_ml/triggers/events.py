@@ -1,4 +1,4 @@
-"""The event trigger: jobs that somebody else started, watched for a Dag that is scheduled by an asset."""
+"""The event trigger: watches externally started jobs for a Dag that is scheduled by an asset."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
     NeptuneMLNotFoundError,
+    full_stop,
 )
 from airflow_provider_neptune_ml.kinds import ID_RULE, KINDS, find_kind, is_valid_id
-from airflow_provider_neptune_ml.patience import Patience, format_duration, jittered
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     HEARTBEAT_SECONDS,
@@ -31,6 +31,7 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.retries import RetryBudget, format_duration, jittered
 from airflow_provider_neptune_ml.triggers.delivery import find_runner, stored
 from airflow_provider_neptune_ml.triggers.threads import with_hook
 from airflow_provider_neptune_ml.validation import validate, validate_seconds
@@ -40,8 +41,7 @@ _MOST_LISTED = 1024
 # More than can be listed; with the longest ids, still below the 64 KB that Airflow means a value to have.
 _MOST_REMEMBERED = 1200
 # The triggerer sends events on once a second. What is remembered only later may fire twice if the triggerer
-# dies in between; what is remembered before Airflow has stored it might never fire: a gate that stays shut is
-# worse.
+# dies in between; what is remembered before Airflow has stored it may never fire, which is worse.
 _CHECK_SECONDS = 0.02
 # Where it can't be seen whether an event is stored, it is taken to be after this time. Of a watch that is
 # removed within this time, as for a Dag that is paused, Airflow may have dropped the event.
@@ -52,19 +52,19 @@ _LAST_WRITE_SECONDS = 1.0
 
 class NeptuneMLJobEventTrigger(BaseEventTrigger):
     """
-    Watch jobs that somebody else starts, and fire an event for each that ends well.
+    Watch externally started jobs, and fire an event for each that completes.
 
     For an :class:`~airflow.sdk.AssetWatcher`, so that the end of a job updates an asset and a Dag that is
     scheduled by the asset runs. Needs Airflow 3.0 or newer. To wait for a job in a task, take a sensor.
 
-    Each job fires once. Jobs that had ended before the watch began don't fire. What fired is remembered with
-    the asset on Airflow 3.3 or newer, so that nothing that ends while no triggerer runs is missed; on an
-    older one each start of the trigger begins a new watch.
+    Each job fires once. Jobs that were in a terminal status before the watch began don't fire. What fired is
+    remembered with the asset on Airflow 3.3 or newer, so that no job is missed that ends while no triggerer
+    runs; on an older one each start of the trigger begins a new watch.
 
     The payload of an event is a dict with ``kind``, ``id``, ``status`` and ``description``, the reply of Get.
 
-    The watch ends with its Dag: trouble is waited out, and what the service refuses is logged as an error and
-    asked for again.
+    The watch ends with its Dag: transient errors are retried, and what the service refuses is logged as an
+    error and requested again.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-reference.html
@@ -118,7 +118,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
         self._row = find_kind(kind)
         self._is_pattern = not is_valid_id(job_id)
-        self._name = f"Watch of {self._row.title}s {job_id!r}"
+        self._name = f"Watcher of {self._row.title}s {job_id!r}"
         # None until the watch has begun.
         self._ended: set[str] | None = None
         self._ended_before: dict[str, bool] = {}
@@ -132,7 +132,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._delivery: asyncio.Task[None] | None = None
         self._memory: Any = None
         self._is_writing = False
-        self._streak: Patience | None = None
+        self._errors: RetryBudget | None = None
         self._refused_at = -math.inf
         self._has_warned = False
 
@@ -155,17 +155,17 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         }
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look again and again, until Airflow has no use for the events any more."""
+        """Poll until Airflow removes the trigger."""
         # Airflow starts a trigger that raised again at once, and for ever: nothing may end this loop.
         while True:
             try:
                 async for event in self._look():
                     yield event
             except Exception as error:  # Airflow's look-ups raise whatever their backends do
-                self._bear(error)
+                self._record(error)
             else:
-                self._end_trouble()
-            await asyncio.sleep(self._streak.pause() if self._streak else jittered(self.poll_interval))
+                self._end_errors()
+            await asyncio.sleep(self._errors.pause() if self._errors else jittered(self.poll_interval))
 
     async def cleanup(self) -> None:
         """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
@@ -187,14 +187,14 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             self._ended = await self._begin()
             # What ends from now on counts, also if the triggerer dies before the first whole look.
             await self._remember()
-        trouble = None
+        last_error = None
         self._listed = await self._list()
         for job_id in dict.fromkeys((*self._going, *self._listed)):
             if job_id in self._ended:
                 continue
             watch = self._going.setdefault(job_id, self._watch(job_id))
             try:
-                # Not by the watch: trouble is the same for all jobs, and told once.
+                # Not by the watch: an error is mostly the same for all jobs, and logged once.
                 description = watch.decide(await self._describe(job_id), time.time())
             except NeptuneMLFailedError as error:
                 self.log.info("%s", error)
@@ -203,7 +203,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 # Not yet there, or deleted. If it is listed, it is looked at again.
                 del self._going[job_id]
             except NeptuneMLError as error:
-                trouble = error
+                last_error = error
             else:
                 if description is not None:
                     event = self._event(job_id, description)
@@ -214,12 +214,12 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if self._delivery:
             await self._delivery
         await self._remember_stored()
-        if trouble:
-            raise trouble
+        if last_error:
+            raise last_error
 
     async def _begin(self) -> set[str]:
         """Return the jobs that have ended before the watch begins."""
-        # Kept from one attempt to the next: trouble with one of many must not begin it anew.
+        # Kept from one attempt to the next: an error of one of many must not begin it anew.
         known = self._ended_before
         for job_id in await self._list():
             if job_id in known:
@@ -229,7 +229,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             except NeptuneMLNotFoundError:
                 continue
         ended = {job_id for job_id, is_over in known.items() if is_over}
-        self.log.info("%s begins: %d have ended before, and don't count", self._name, len(ended))
+        self.log.info("%s started; %d jobs already in a terminal status are ignored", self._name, len(ended))
         return ended
 
     async def _list(self) -> list[str]:
@@ -239,7 +239,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         ids = await with_hook(self._hook_parameters, lambda hook: hook.list_ids(self.kind, _MOST_LISTED))
         if len(ids) >= _MOST_LISTED and not self._has_warned:
             self._has_warned = True
-            self.log.warning("%s: the service lists %d jobs at most, and may hide more", self._name, len(ids))
+            self.log.warning("%s: the service lists at most %d jobs; others are missed", self._name, len(ids))
         return [job_id for job_id in ids if fnmatchcase(job_id, self.job_id)]
 
     async def _describe(self, job_id: str) -> Description:
@@ -347,13 +347,13 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         try:
             memory = await ask_store(self._store, "get", self._key)
         except ValueError as error:
-            self.log.warning("%s can't remember what it fired, only run: %s", self._name, error)
+            self.log.warning("%s: jobs that fired are not remembered over restarts: %s", self._name, error)
             self.asset_state_store = None
             return None
         if memory is None:
             return None
         self._going = {job_id: self._watch(job_id, taken_over=True) for job_id in memory["going"]}
-        self.log.info("%s goes on, with %d running", self._name, len(self._going))
+        self.log.info("%s resumed; %d jobs are running", self._name, len(self._going))
         return set(memory["ended"])
 
     async def _remember(self) -> None:
@@ -376,23 +376,26 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 raise
             self._is_writing, self._memory = False, memory
 
-    # Trouble
+    # Errors
 
-    def _bear(self, error: Exception) -> None:
-        """Log what went wrong: trouble once per streak, a refusal every ten minutes."""
+    def _record(self, error: Exception) -> None:
+        """Log an error: a transient one once until the next reply, any other every ten minutes."""
         if isinstance(error, NeptuneMLError) and error.transient:
-            self._streak = self._streak or Patience(self._name, math.inf, self.log)
-            self._streak.bear(error, time.time())
+            self._errors = self._errors or RetryBudget(self._name, math.inf, self.log)
+            self._errors.record(error, time.time())
         elif time.time() >= self._refused_at + HEARTBEAT_SECONDS:
             self._refused_at = time.time()
             again = format_duration(self.poll_interval)
-            unforeseen = not isinstance(error, NeptuneMLError)
-            self.log.error("%s: %s Asked again every %s.", self._name, error, again, exc_info=unforeseen)
+            note = f"Requested again every {again}."
+            if isinstance(error, NeptuneMLError):
+                self.log.error("%s: %s", self._name, error.with_note(note))
+            else:
+                self.log.error("%s: %s %s", self._name, full_stop(str(error)), note, exc_info=True)
 
-    def _end_trouble(self) -> None:
-        if self._streak:
-            self._streak.end(time.time())
-            self._streak = None
+    def _end_errors(self) -> None:
+        if self._errors:
+            self._errors.end(time.time())
+            self._errors = None
         self._refused_at = -math.inf
 
 

@@ -23,13 +23,9 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
     NeptuneMLTimeoutError,
+    error_state,
 )
 from airflow_provider_neptune_ml.kinds import find_kind
-from airflow_provider_neptune_ml.patience import (
-    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
-    Patience,
-    patiently_async,
-)
 from airflow_provider_neptune_ml.polling import (
     AIRFLOW_TIMEOUT_MARGIN_SECONDS,
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -37,6 +33,11 @@ from airflow_provider_neptune_ml.polling import (
     Description,
     Wait,
     Watch,
+)
+from airflow_provider_neptune_ml.retries import (
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+    RetryBudget,
+    retry_transient_async,
 )
 from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
@@ -63,36 +64,37 @@ class NeptuneMLJobTrigger(BaseTrigger):
     """
     Wait for a job or endpoint.
 
-    Deadlines are points in time, so a restarted triggerer takes a wait up where it was. Only a user's kill
-    and a passed deadline stop the job: a restart, a redistribution or a deploy never does.
+    Deadlines are points in time, so a restarted triggerer resumes a wait where it was. Only a user's kill and
+    a passed deadline cancel the job: a restart, a redistribution or a deploy never does.
 
     The trigger fires one event, a dict with ``status``: ``success``, ``failed`` (the job ended otherwise),
     ``timeout``, ``error``, or ``unresolved`` (a templated id could not be rendered here).
 
     :param kind: The name of the kind of resource.
     :param resource_id: Its id.
-    :param until_ended: Whether to wait for its end, whatever it is, after it was asked to stop (default:
+    :param until_ended: Whether any terminal status will do, after the cancellation was requested (default:
         False).
-    :param target_statuses: Terminal statuses that count as success (default: the kind's one good end).
+    :param target_statuses: Terminal statuses that count as success (default: the kind's status of success).
     :param started_at: When the wait began, in seconds since the epoch (default: now).
     :param deadline: When it ends at the latest, in seconds since the epoch (default: shortly before Airflow's
         own time-out of the deferred task, if it has one).
+    :param limit: The argument that set the deadline, with its value: ``timeout=3600`` (default: not known).
     :param airflow_timeout: Airflow's own time-out in seconds (default: none). Of a task that begins here, it
         tells a restarted triggerer when that was.
     :param poll_interval: Time in seconds between two polls (default: 60).
-    :param unreachable_timeout: Time in seconds of nothing but trouble after which the wait fails (default:
-        600).
-    :param not_found_grace: Time in seconds from the start for which "not found" is forgiven (default: 0).
-    :param cancel_on_kill: Whether the job is asked to stop when a user ends the task (default: False).
-    :param cancel_on_timeout: Whether the job is asked to stop at the deadline; None: it is not this wait's to
-        stop (default: None).
+    :param unreachable_timeout: Time in seconds of transient errors alone after which the wait fails
+        (default: 600).
+    :param not_found_grace: Time in seconds from the start for which "not found" is retried (default: 0).
+    :param cancel_on_kill: Whether the job is cancelled when a user ends the task (default: False).
+    :param cancel_on_timeout: Whether the job is cancelled at the deadline; None: it is not this task's to
+        cancel (default: None).
     :param end_from_trigger: Whether the task succeeds from here, without a worker (default: False).
     :param fail_from_trigger: Whether it fails from here too (default: False).
     :param soft_fail: Whether a task that would fail from here is skipped instead (default: False).
     :param hook_parameters: The arguments of the hook.
     """
 
-    # Set by Airflow: when it gives the deferred task up.
+    # Set by Airflow: when it times the deferred task out.
     timeout_after: datetime | None = None
 
     def __init__(
@@ -104,6 +106,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         target_statuses: list[str] | None = None,
         started_at: float | None = None,
         deadline: float | None = None,
+        limit: str = "",
         airflow_timeout: float | None = None,
         poll_interval: float = DEFAULT_POLL_INTERVAL_SECONDS,
         unreachable_timeout: float = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
@@ -122,6 +125,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.target_statuses = target_statuses
         self.started_at = started_at
         self.deadline = deadline
+        self.limit = limit
         self.airflow_timeout = airflow_timeout
         self.poll_interval = poll_interval
         self.unreachable_timeout = unreachable_timeout
@@ -156,7 +160,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self._unresolved = f"{type(error).__name__}: {error}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll until the wait is over, and say how it ended."""
+        """Poll until the wait ends, and fire an event that says how."""
         try:
             watch = self._watch()
         except ValueError as error:
@@ -173,34 +177,35 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def _end_of(self, watch: Watch) -> TriggerEvent:
         try:
-            # Waits that a triggerer takes up together should not all ask at once.
+            # Waits that a triggerer takes over together should not all poll at once.
             first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
             await asyncio.sleep(random.uniform(0, first))  # noqa: S311
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
-            stopped = "" if self.cancel_on_timeout is None else f" {await _promptly(self._cancel_late())}"
-            return self._failure("timeout", f"{error}{stopped}")
+            if self.cancel_on_timeout is not None:
+                error.add_sentence(await _promptly(self._cancel_late()))
+            return self._failure("timeout", str(error))
         except NeptuneMLFailedError as error:
             return self._failure("failed", str(error), description=dict(error.description))
         except NeptuneMLError as error:
-            return self._failure("error", str(error))
+            return self._failure("error", str(error), error=error_state(error))
         if self.end_from_trigger:
             return TaskSuccessEvent(xcoms={"return_value": dict(description)})
         return self._event("success", description=dict(description))
 
     async def on_kill(self) -> None:
         """
-        Ask the job to stop if a user ended the deferred task.
+        Cancel the job if a user ended the deferred task.
 
-        Airflow 3.3 and newer call it then, but also when another triggerer has taken the wait over, and when
-        the task's own time-out is over, after which the job may be meant to go on.
+        Airflow 3.3 and newer call it then, but also when another triggerer has taken the wait over, and at
+        the task's own time-out, at which ``cancel_on_timeout`` decides.
         """
         if self.cancel_on_kill and (self.cancel_on_timeout or not self._is_late()):
             await _undisturbed(self._cancel_for_user())
 
     async def _cancel_for_user(self) -> None:
         kind = find_kind(self.kind)
-        name, until = f"{kind.title} {self.resource_id!r}", time.monotonic() + cancellation.BUDGETS.trigger
+        name, until = kind.name_of(self.resource_id), time.monotonic() + cancellation.BUDGETS.trigger
         while (fate := await self._fate()) is not Fate.CONTINUES:
             found = await self._describe_now()
             is_meant = is_to_be_cancelled(fate, kind, found, may_appear=self._may_appear())
@@ -208,7 +213,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 break
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         else:
-            self.log.info("The wait for %s goes on elsewhere", name)
+            self.log.info("%s: not cancelled, its task goes on in another process", name)
             return
         if is_meant:
             outcome = await with_hook(
@@ -222,18 +227,18 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 ),
                 urgent=True,
             )
-            self.log.warning("Killed: %s: %s", name, outcome.words)
+            self.log.warning("Killed. %s: %s", name, outcome.words)
             return
         state = found if isinstance(found, NeptuneMLError) else found.get("status")
         if is_meant is None:
             # A deletion can't be undone, nor can hours of training.
             self.log.warning(
-                "Left as it is: %s (%s). Whether a user ended its task, or its wait ended elsewhere, is not"
-                " known. If no task uses it, %s ends it.",
+                "%s not cancelled (%s): whether a user ended its task, or the task goes on in another"
+                " process, is not known. If no task uses it, cancel it with %s.",
                 *(name, state, kind.stop_operation),
             )
         else:
-            self.log.info("Nothing to cancel: %s (%s)", name, state)
+            self.log.info("%s: nothing to cancel (%s)", name, state)
 
     def _is_late(self) -> bool:
         return self._ends_at is not None and time.time() >= self._ends_at
@@ -248,7 +253,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 lambda: fate_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
             )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
-            self.log.warning("%r: the state of its task is not known: %s", self.resource_id, error)
+            self.log.warning("%r: the state of its task can't be read: %s", self.resource_id, error)
             # Before Airflow 3.3, this is a triggerer that shuts down far more often than a user.
             return Fate.UNKNOWN if AIRFLOW_CALLS_ON_KILL else Fate.CONTINUES
 
@@ -265,7 +270,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     def _watch(self) -> Watch:
         if self._unresolved or not is_id(self.resource_id):
-            raise ValueError(f"the id was rendered to {self.resource_id!r}")
+            raise ValueError(f"the id is rendered as {self.resource_id!r}")
         kind = find_kind(self.kind)
         started_at, deadline = self.started_at, self.deadline
         if self.timeout_after is not None:
@@ -279,6 +284,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self.resource_id,
             time.time() if started_at is None else started_at,
             deadline,
+            self.limit,
             until_ended=self.until_ended,
             target_statuses=self.target_statuses,
             poll_interval=self.poll_interval,
@@ -293,14 +299,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def _cancel_late(self) -> str:
         kind = find_kind(self.kind)
-        patience = Patience(
-            f"The {kind.cancellation} of {self.resource_id!r}", self.unreachable_timeout, self.log
-        )
+        budget = RetryBudget(kind.name_of(self.resource_id), self.unreachable_timeout, self.log)
 
         async def request() -> bool:
-            return await patiently_async(
+            return await retry_transient_async(
                 lambda: with_hook(self.hook_parameters, lambda hook: hook.stop(kind, self.resource_id)),
-                patience,
+                budget,
                 sleep=asyncio.sleep,
                 now=time.time,
             )
@@ -313,8 +317,11 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
         if not self.fail_from_trigger:
             return self._event(status, message=message, **payload)
-        self.log.error("%s", message)
-        # Trouble is no outcome: as in every other mode, it is not skipped.
+        line, *links = message.split("\n")
+        self.log.error("%s", line)
+        for link in links:
+            self.log.info("%s", link)
+        # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         return TaskSkippedEvent() if self.soft_fail and status != "error" else TaskFailedEvent()
 
 
@@ -327,7 +334,7 @@ async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _promptly(work: Coroutine[Any, Any, T]) -> T:
-    """Do some work; a cancellation comes through at once with its reason, which asgiref would lose."""
+    """Do some work; a cancellation takes effect at once with its reason, which asgiref would lose."""
     task = asyncio.ensure_future(work)
     try:
         await asyncio.wait((task,))

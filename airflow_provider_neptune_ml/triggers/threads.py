@@ -1,4 +1,4 @@
-"""The way from the triggerer's event loop to the service: a few threads, and the hook that they share."""
+"""Calls of the service from the triggerer's event loop: a few threads, and the hook that they share."""
 
 from __future__ import annotations
 

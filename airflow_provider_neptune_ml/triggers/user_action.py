@@ -3,9 +3,9 @@ Whether a user ended a deferred task.
 
 Airflow before 3.3 cancels a trigger in the same way when its task was marked or cleared and when its
 triggerer shuts down or hands it over. Newer ones call its on_kill, but also when another triggerer has taken
-it over from one that was hung. Only the task instance knows, and of one that is about to run not even that:
-a clear and the end of the wait in another triggerer look the same. Then the resource tells: one that is still
-under way before the deadline has ended no wait.
+it over from one that was hung. Only the state of the task instance tells, and for one that is about to run
+not even that: a clear and the end of the wait in another triggerer look the same. Then the resource tells:
+one that is still running before the deadline has ended no wait.
 """
 
 from __future__ import annotations

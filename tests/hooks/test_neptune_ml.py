@@ -234,7 +234,9 @@ def test_unknown_id(monkeypatch: pytest.MonkeyPatch, kind: ResourceKind, not_fou
         connect(monkeypatch, simulator.connection)
         hook = NeptuneMLHook()
 
-        with pytest.raises(NeptuneMLNotFoundError, match=r"of .* 'nobody' was refused"):
+        with pytest.raises(
+            NeptuneMLNotFoundError, match=r"^No .* 'nobody' on cluster 127\.0\.0\.1 \(neptune_ml_default\): "
+        ):
             hook.describe(kind, "nobody")
         with pytest.raises(NeptuneMLNotFoundError):
             hook.stop(kind, "nobody")
@@ -515,7 +517,9 @@ def test_credentials_that_can_not_be_renewed(
         hook.list_ids("endpoints")
 
     assert caught.value.transient
-    assert "Going on with the settings there are: Connection" in capfd.readouterr().out
+    assert (
+        "Connections not read again, the earlier settings stay in use: Connection" in capfd.readouterr().out
+    )
     assert hook.conn is before
     assert hook.list_ids("endpoints") == []
 
@@ -551,7 +555,7 @@ def test_forbidden_names_the_permission(monkeypatch: pytest.MonkeyPatch) -> None
         assert not caught.value.transient
         assert "wrong-secret" not in str(caught.value)
         assert not ok
-        assert message.startswith("Signature or permission at fault.")
+        assert message.startswith("Signature or permission refused.")
 
 
 def test_unsigned_request_to_a_cluster_with_iam(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,7 +566,7 @@ def test_unsigned_request_to_a_cluster_with_iam(monkeypatch: pytest.MonkeyPatch)
         ok, message = NeptuneMLHook().test_connection()
 
     assert not ok
-    assert message.startswith("Signature at fault: the cluster wants one and iam_auth is false.")
+    assert message.startswith("The cluster requires signed requests, and iam_auth is false.")
 
 
 def test_no_credentials(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -588,7 +592,7 @@ def test_trouble_that_stays(connection: dict[str, Any], simulator: Simulator, fa
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(200, "a reply from {} that isn't Neptune's"), (503, "503 from {}, in a form")]
+    ("status", "words"), [(200, "the reply is not one of Neptune's"), (503, "HTTP status 503, in a form")]
 )
 @pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b"null", b"\xe9t\xe9"])
 def test_server_that_is_not_neptune(
@@ -612,7 +616,7 @@ def test_untrusted_certificate(
         connect(monkeypatch, {**simulator.connection, "host": "localhost"})
 
         with pytest.raises(
-            NeptuneMLUnreachableError, match=r"TLS certificate of https://localhost:.*self.signed"
+            NeptuneMLUnreachableError, match=r"the TLS certificate can't be trusted \(self.signed"
         ) as caught:
             NeptuneMLHook(config=ONCE).list_ids("endpoints")
         assert not caught.value.transient
@@ -706,7 +710,12 @@ def test_broken_connection_is_not_picked_up(
         clock.sleep(30)
 
     assert hook.conn is before
-    assert capfd.readouterr().out.count("Going on with the settings there are: Connection") == 1
+    assert (
+        capfd.readouterr().out.count(
+            "Connections not read again, the earlier settings stay in use: Connection"
+        )
+        == 1
+    )
 
     connect(monkeypatch, connection)
     clock.sleep(60)
@@ -759,7 +768,10 @@ def test_aws_connection_that_can_not_be_found_again(
     clock.sleep(15 * 60)
 
     assert hook.list_ids("endpoints") == []
-    assert "Going on with the settings there are: Connection 'aws_default'" in capfd.readouterr().out
+    assert (
+        "Connections not read again, the earlier settings stay in use: Connection 'aws_default'"
+        in capfd.readouterr().out
+    )
 
 
 class SlowLookUp:
@@ -906,7 +918,7 @@ def test_look_up_that_fails_after_an_expiry(
 
     assert hook.list_ids("endpoints") == []
     said = capfd.readouterr().out
-    assert "Going on with the settings there are: Connection 'neptune_ml_default' can't be looked up" in said
+    assert "the earlier settings stay in use: Connection 'neptune_ml_default' can't be looked up" in said
     assert "pa55w0rd" not in said
 
 
@@ -924,7 +936,7 @@ def test_helper_that_gives_expired_credentials(
     hook = NeptuneMLHook(aws_conn_id=None)
 
     with pytest.raises(
-        NeptuneMLUnreachableError, match=r"no AWS credentials to sign with: .* are still expired"
+        NeptuneMLUnreachableError, match=r"no AWS credentials to sign the request with: .* are still expired"
     ) as caught:
         hook.list_ids("endpoints")
 

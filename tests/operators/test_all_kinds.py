@@ -172,7 +172,11 @@ def test_stop_of_what_is_not_there(simulator: Simulator, operator: type[NeptuneM
         (2, {"ml_model_training_job_id": None}, "data_processing_job_id='data-1' given: must be"),
         (2, {"training_job_name": "job"}, "training_job_name='job' given: must be"),
         (3, {"ml_model_transform_job_id": "x"}, "ml_model_transform_job_id='x' given: must be"),
-        (3, {"ml_model_training_job_id": None}, "none of them given: must be ml_model_training_job_id or"),
+        (
+            3,
+            {"ml_model_training_job_id": None},
+            "ml_model_training_job_id or ml_model_transform_job_id must be given",
+        ),
         (3, {"update": True}, "endpoint_id=None must be the id of the inference endpoint if update=True"),
         (3, {"update": "maybe"}, "update='maybe' must be True or False"),
         (3, {"instance_count": 0}, "instance_count=0 must be a whole number, 1 or more"),

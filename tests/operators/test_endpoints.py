@@ -135,7 +135,7 @@ def test_kill_leaves_what_served_before(simulator: Simulator, try_number: int) -
     if try_number == 2:
         update().execute(context())
     task = update(wait_for_completion=True, timeout=0)
-    with pytest.raises(NeptuneMLTimeoutError, match=r"still Updating.* It continues"):
+    with pytest.raises(NeptuneMLTimeoutError, match=r"still Updating.* Deletion not requested"):
         task.execute(context(try_number=try_number))
 
     task.on_kill()
@@ -161,7 +161,7 @@ def test_own_id_that_is_taken(simulator: Simulator) -> None:
     """Creating an endpoint that is there is an error that names the ways out."""
     serve(simulator)
 
-    with pytest.raises(AirflowFailException, match=r"exists already \(InService\).*or say update=True"):
+    with pytest.raises(AirflowFailException, match=r"exists already \(InService\).*or set update=True"):
         create(endpoint_id="mine").execute(context())
 
 

@@ -579,7 +579,7 @@ def test_execution_timeout_cancels(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(
     ("cancel_on_timeout", "words"),
-    [(True, "Its cancellation was requested"), (False, r"It continues \(cancel_on_timeout is False\)")],
+    [(True, "Cancellation requested"), (False, r"Cancellation not requested \(cancel_on_timeout=False\)")],
 )
 def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> None:
     """When its time is over the task fails, and says what became of the job."""

@@ -260,7 +260,7 @@ def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigge
     ("max_tries", "words", "left"),
     [
         (0, "No retry follows: cancellation requested.", "Stopping"),
-        (1, "The job may go on: a retry takes it over.", "InProgress"),
+        (1, "The job may be running: the retry adopts it.", "InProgress"),
     ],
 )
 def test_failure_after_the_start(

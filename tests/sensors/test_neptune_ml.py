@@ -166,7 +166,7 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
         with pytest.raises(TaskDeferred):
             waiting.execute(context())
         reason = f"{name} is only known to a worker" if CAN_RUN_WITHOUT_WORKER else "that needs Airflow 3.3"
-        assert capfd.readouterr().out.count(f"The wait begins in a worker: {reason}") == 1
+        assert capfd.readouterr().out.count(f"Started on a worker, not from the trigger: {reason}") == 1
 
 
 @_NEW
@@ -190,4 +190,4 @@ def test_what_ends_in_a_worker(
     assert not started.trigger_kwargs["end_from_trigger"]
     assert not started.trigger_kwargs["fail_from_trigger"]
     assert waiting.execute_complete(context(), {"status": "success", "description": {}}) == {}
-    assert capfd.readouterr().out.count(f"The wait ends in a worker: {reason}") == 1
+    assert capfd.readouterr().out.count(f"Completed on a worker, not from the trigger: {reason}") == 1

@@ -269,7 +269,7 @@ def test_any_status_word_can_be_shown(client: Any, simulator: Simulator, kind: R
 
 def test_seed_takes_any_status(simulator: Simulator, kind: ResourceKind) -> None:
     """A resource can be put there with any word of its kind, or a made-up one."""
-    words = [*kind.statuses.ends, *kind.statuses.goings, "Defrosting"]
+    words = [*kind.statuses.terminal, *kind.statuses.non_terminal, "Defrosting"]
     for number, word in enumerate(words):
         simulator.seed(kind.name, f"job-{number}", word)
 
