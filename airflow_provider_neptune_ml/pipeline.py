@@ -42,17 +42,17 @@ class NeptuneMLPipeline(TaskGroup):
     A step is given as a dict of its operator's arguments; a step that is not given is left out. In place of a
     dict, the id of a job that has completed already will do: a text, a template, or a task of your own that
     returns the id. The ids that connect the steps are filled in, unless a dict has its own. The tasks are the
-    attributes ``process``, ``train``, ``transform`` and ``deploy``: hang your own before, between or behind
+    attributes ``process``, ``train``, ``transform`` and ``deploy``: put your own before, between or behind
     them, and behind the whole with ``pipeline >> mine``.
 
-    **Nothing is left running.** A step asks its job to stop when it is killed or its time is over. Where it
-    can't, because its worker died for good or Neptune was out of reach, the teardown behind it does:
+    **Nothing is left running.** A step cancels its job when it is killed or times out. Where it can't,
+    because its worker was lost or Neptune could not be reached, the teardown behind it does:
     ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the state of the Dag
-    run. The endpoint has none: it is there to stay.
+    run. The endpoint has no teardown.
 
     .. seealso::
-        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html
-        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html -
+          https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
 
     :param process: Arguments of :class:`NeptuneMLStartDataProcessingJobOperator
         <airflow_provider_neptune_ml.operators.neptune_ml.NeptuneMLStartDataProcessingJobOperator>` (default:
@@ -85,7 +85,10 @@ class NeptuneMLPipeline(TaskGroup):
         group_id: str = "neptune_ml",
         **kwargs: Any,
     ) -> None:
-        super().__init__(group_id=group_id, **kwargs)
+        try:
+            super().__init__(group_id=group_id, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{error}. The steps are process, train, transform and deploy") from None
         if deploy is not None and not isinstance(deploy, Mapping):
             raise ValueError(f"deploy={deploy!r} must be a dict of the operator's arguments")
         self._teardowns = teardowns
@@ -161,7 +164,7 @@ class NeptuneMLPipeline(TaskGroup):
                 if cancel and self._teardowns:
                     shared = {key: step[key] for key in _SHARED_WITH_TEARDOWN if key in step}
                     # Not `as_teardown(setups=task)`: Airflow runs a teardown only if its setup succeeded,
-                    # and ours has something to do only if the task did not.
+                    # and this one cancels what is left where it did not.
                     (
                         task
                         >> cancel(
@@ -207,7 +210,7 @@ def _pull(task_id: str, key: str, *more: str) -> str:
 
 
 def _tell_data(context: Context, result: Any) -> None:  # noqa: ARG001
-    """Note what a model was trained on: a later run, in which that changed, may still serve the model."""
+    """Push what a model was trained on: a later run, in which that changed, may still serve the model."""
     ti: Any = context["ti"]
     # Not context["task"]: on Airflow 3.0 that has its templates still.
     ti.xcom_push(key="data_processing_job_id", value=ti.task.data_processing_job_id)

@@ -46,9 +46,17 @@ from tests.task_states import LeftAs, task_states
 CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
 # For what must happen at some time; machines stand still for seconds.
 PATIENCE_SECONDS = 60.0
+REAL_AIRFLOW_SECONDS = 4 * 3600
 # boto3's own retries would only make tests slower.
 ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests with a real Airflow, which may run many Dags for one test, more time than the others."""
+    for item in items:
+        if {"system", "distributed"} & set(item.path.parts):
+            item.add_marker(pytest.mark.timeout(REAL_AIRFLOW_SECONDS))
 
 
 def pytest_collection_finish() -> None:

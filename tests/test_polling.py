@@ -274,9 +274,7 @@ def test_deadline_does_not_wait_for_an_answer(monkeypatch: pytest.MonkeyPatch, c
         return {}
 
     waiting = watch(deadline=STARTED_AT + 0.01).wait_async(silence, sleep=clock.sleep_async, now=clock.now)
-    with pytest.raises(
-        NeptuneMLTimeoutError, match=r"no reply so far.*: No answer before the deadline"
-    ):
+    with pytest.raises(NeptuneMLTimeoutError, match=r"no reply so far.*: No answer before the deadline"):
         asyncio.run(asyncio.wait_for(waiting, 30))
 
     assert len(given_up) == 1

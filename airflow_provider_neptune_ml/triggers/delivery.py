@@ -1,5 +1,5 @@
 """
-Whether Airflow has stored the events that an event trigger fired, which nothing tells the trigger.
+Whether Airflow has stored the events that an event trigger fired, which no interface of Airflow tells.
 
 Read on Airflow 3.3.0, 3.3.1 and 3.3.2, the first with a store for event triggers:
 
@@ -18,11 +18,21 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, cast
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+if TYPE_CHECKING:
+    from airflow_provider_neptune_ml.triggers.memory import Memory
+
+# The triggerer sends events on once a second.
 _CHECK_SECONDS = 0.02
+# Where it can't be seen whether an event is stored, it counts as stored after this time. Of a trigger that is
+# removed within this time, as for a Dag that is paused, Airflow may have dropped the event.
+_STORED_SECONDS = 5.0
+# A triggerer that shuts down handles what it gets as long as its runner lives, but no answer arrives.
+_LAST_WRITE_SECONDS = 1.0
 
 
 class Runner(Protocol):
@@ -44,33 +54,102 @@ def find_runner() -> Runner | None:
     return cast("Runner", runner) if is_known else None
 
 
-async def stored(
-    runner: Runner,
-    fired: Mapping[str, object],
-    ask: Callable[[], Awaitable[object]],
-    on_answer: Callable[[list[str]], object],
-) -> list[str]:
+class Delivery:
     """
-    Return which events are certainly stored.
+    Has events remembered that were fired, each as soon as Airflow has stored it.
 
-    :param runner: the runner of this process.
-    :param fired: events by name, each taken over by the runner.
-    :param ask: asks the supervisor something, and returns when it has answered.
-    :param on_answer: told which events the supervisor has answered: a shutdown from then on stores them
-        first.
+    What is remembered later may fire twice if the triggerer dies in between; what is remembered before may
+    never fire, which is worse.
+
+    :param memory: what is remembered.
+    :param longest_wait: seconds after which an event counts as stored where that can't be seen.
     """
-    unsent = {id(event) for _, event, *_ in runner.events}
-    sent = [name for name, event in fired.items() if id(event) not in unsent]
-    if not sent:
-        return []
-    asked = _unanswered(runner)
-    while asked & _unanswered(runner):
+
+    def __init__(self, memory: Memory, longest_wait: float) -> None:
+        self._memory = memory
+        self._longest_wait = min(longest_wait, _STORED_SECONDS)
+        # Of those that were fired, the ones that a shutdown stores before it reaches the trigger.
+        self._answered: set[str] = set()
+        self._stored_at: dict[str, float] = {}
+        self._in_background: asyncio.Task[None] | None = None
+
+    def add(self, job_id: str, event: object) -> None:
+        """Have an event that the triggerer has taken over remembered, while the polls go on."""
+        self._memory.fired[job_id] = event
+        if self._in_background is None or self._in_background.done():
+            self._in_background = asyncio.ensure_future(self._try_to_complete())
+
+    async def complete(self) -> None:
+        """Return when all that was fired is stored and remembered."""
+        if self._in_background:
+            await self._in_background
+        await self._complete()
+
+    async def close(self) -> None:
+        """Finish what is to be remembered, as the triggerer shuts down or the trigger is removed."""
+        if self._in_background:
+            self._in_background.cancel()
+        if runner := find_runner():
+            await (self._shut_down() if runner.stop else self._reopen_latest())
+
+    async def _try_to_complete(self) -> None:
+        # What fails here is done again by complete(), and raises there.
+        with suppress(Exception):
+            await self._complete()
+
+    async def _complete(self) -> None:
+        while self._memory.fired:
+            stored = await self._stored()
+            for job_id in stored:
+                del self._memory.fired[job_id]
+            self._answered.difference_update(stored)
+            now = time.monotonic()
+            self._stored_at = {
+                job_id: at for job_id, at in self._stored_at.items() if at > now - _STORED_SECONDS
+            }
+            self._stored_at |= dict.fromkeys(stored, now)
+            if stored:
+                await self._memory.write()
+        await self._memory.write()
+
+    async def _stored(self) -> list[str]:
+        """Return which events are certainly stored."""
+        fired = dict(self._memory.fired)
+        if not (runner := find_runner()):
+            await asyncio.sleep(self._longest_wait)
+            return list(fired)
         await asyncio.sleep(_CHECK_SECONDS)
-    if runner.stop:
-        return []
-    on_answer(sent)
-    await ask()
-    return [] if runner.stop else sent
+        unsent = {id(event) for _, event, *_ in runner.events}
+        sent = [job_id for job_id, event in fired.items() if id(event) not in unsent]
+        if not sent:
+            return []
+        asked = _unanswered(runner)
+        while asked & _unanswered(runner):
+            await asyncio.sleep(_CHECK_SECONDS)
+        if runner.stop:
+            return []
+        self._answered.update(sent)
+        await self._memory.read()
+        return [] if runner.stop else sent
+
+    async def _shut_down(self) -> None:
+        """Have remembered what the triggerer stores as it shuts down; no answer arrives any more."""
+        memory, last = self._memory, None
+        if memory.can_write_without_answer and (stored := self._answered & memory.fired.keys()):
+            for job_id in stored:
+                del memory.fired[job_id]
+            last = asyncio.ensure_future(memory.write())
+        if last or memory.is_writing:
+            await asyncio.sleep(_LAST_WRITE_SECONDS)
+        if last:
+            last.cancel()
+
+    async def _reopen_latest(self) -> None:
+        """Let those fire again, should the trigger come back, whose events Airflow may have dropped."""
+        latest = time.monotonic() - _STORED_SECONDS
+        if recent := {job_id for job_id, at in self._stored_at.items() if at > latest}:
+            self._memory.reopen(recent)
+            await self._memory.write()
 
 
 def _unanswered(runner: Runner) -> set[int]:

@@ -15,7 +15,7 @@ from typing import Any
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_neptune_ml.base import hook_parameters_of
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, ask_store, decoded
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, decoded
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLFailedError,
@@ -32,22 +32,13 @@ from airflow_provider_neptune_ml.polling import (
     validated_targets,
 )
 from airflow_provider_neptune_ml.retries import RetryBudget, format_duration, jittered
-from airflow_provider_neptune_ml.triggers.delivery import find_runner, stored
+from airflow_provider_neptune_ml.triggers.delivery import Delivery
+from airflow_provider_neptune_ml.triggers.memory import Memory
 from airflow_provider_neptune_ml.triggers.threads import with_hook
 from airflow_provider_neptune_ml.validation import validate, validate_seconds
 
 # All that the service lists at once; it has no next page.
 _MOST_LISTED = 1024
-# More than can be listed; with the longest ids, still below the 64 KB that Airflow means a value to have.
-_MOST_REMEMBERED = 1200
-# The triggerer sends events on once a second. What is remembered only later may fire twice if the triggerer
-# dies in between; what is remembered before Airflow has stored it may never fire, which is worse.
-_CHECK_SECONDS = 0.02
-# Where it can't be seen whether an event is stored, it is taken to be after this time. Of a watch that is
-# removed within this time, as for a Dag that is paused, Airflow may have dropped the event.
-_STORED_SECONDS = 5.0
-# A triggerer that shuts down handles what it gets as long as its runner lives, but no answer arrives.
-_LAST_WRITE_SECONDS = 1.0
 
 
 class NeptuneMLJobEventTrigger(BaseEventTrigger):
@@ -119,22 +110,11 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._row = find_kind(kind)
         self._is_pattern = not is_valid_id(job_id)
         self._name = f"Watcher of {self._row.title}s {job_id!r}"
+        self._errors = _Errors(self._name, self.poll_interval, self.log)
         # None until the watch has begun.
-        self._ended: set[str] | None = None
-        self._ended_before: dict[str, bool] = {}
-        self._going: dict[str, Watch] = {}
-        self._listed: list[str] = []
-        # What fired and is not known to be stored by Airflow, and when it was known of what fired last.
-        self._fired: dict[str, TriggerEvent] = {}
-        # Of these, the ones that a shutdown stores before it reaches this trigger.
-        self._answered: set[str] = set()
-        self._stored_at: dict[str, float] = {}
-        self._delivery: asyncio.Task[None] | None = None
-        self._memory: Any = None
-        self._is_writing = False
-        self._errors: RetryBudget | None = None
-        self._refused_at = -math.inf
-        self._has_warned = False
+        self._memory: Memory | None = None
+        self._delivery: Delivery | None = None
+        self._watches: dict[str, Watch] = {}
 
     def _validate(self) -> None:
         jobs = [name for name, row in KINDS.items() if row.is_job]
@@ -156,52 +136,79 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until Airflow removes the trigger."""
+        memory = Memory(getattr(self, "asset_state_store", None), self._key)
+        self._delivery = Delivery(memory, self.poll_interval)
+        is_over: dict[str, bool] = {}
         # Airflow starts a trigger that raised again at once, and for ever: nothing may end this loop.
         while True:
             try:
-                async for event in self._look():
+                if self._memory is None:
+                    await self._begin(memory, is_over)
+                    self._memory = memory
+                async for event in self._poll(memory, self._delivery):
                     yield event
             except Exception as error:  # Airflow's look-ups raise whatever their backends do
-                self._record(error)
+                self._errors.record(error)
             else:
-                self._end_errors()
-            await asyncio.sleep(self._errors.pause() if self._errors else jittered(self.poll_interval))
+                self._errors.end()
+            await asyncio.sleep(self._errors.pause())
 
     async def cleanup(self) -> None:
         """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
-        if self._delivery:
-            self._delivery.cancel()
-        if (runner := find_runner()) is None:
+        if self._memory is None or self._delivery is None:
             return
-        task = asyncio.ensure_future(self._finish_write() if runner.stop else self._forget_removed())
+        task = asyncio.ensure_future(self._delivery.close())
         while not task.done():
             # Airflow cancels a trigger again each second until it has ended.
             with suppress(asyncio.CancelledError):
                 await asyncio.shield(task)
 
-    async def _look(self) -> AsyncIterator[TriggerEvent]:
-        """Look once at every job that has not ended, as far as is known."""
-        if self._ended is None:
-            self._ended = await self._recall()
-        if self._ended is None:
-            self._ended = await self._begin()
-            # What ends from now on counts, also if the triggerer dies before the first whole look.
-            await self._remember()
-        last_error = None
-        self._listed = await self._list()
-        for job_id in dict.fromkeys((*self._going, *self._listed)):
-            if job_id in self._ended:
+    async def _begin(self, memory: Memory, is_over: dict[str, bool]) -> None:
+        """
+        Resume the watch of an earlier process, or begin one, for which jobs that have ended don't count.
+
+        :param is_over: whether each job has ended, as far as is known: kept from one attempt to the next.
+        """
+        try:
+            if await memory.recall():
+                self.log.info("%s resumed; %d jobs are running", self._name, len(memory.running))
+                return
+        except ValueError as error:
+            self.log.warning("%s: jobs that fired are not remembered over restarts: %s", self._name, error)
+        for job_id in await self._list():
+            if job_id in is_over:
                 continue
-            watch = self._going.setdefault(job_id, self._watch(job_id))
+            with suppress(NeptuneMLNotFoundError):
+                is_over[job_id] = self._row.is_over(await self._describe(job_id))
+        memory.ended = {job_id for job_id, ended in is_over.items() if ended}
+        self.log.info(
+            "%s started; %d jobs already in a terminal status are ignored", self._name, len(memory.ended)
+        )
+        # What ends from now on counts, also if the triggerer dies before the first whole poll.
+        await memory.write()
+
+    async def _poll(self, memory: Memory, delivery: Delivery) -> AsyncIterator[TriggerEvent]:
+        """Poll each job once that has not ended, as far as is known."""
+        last_error = None
+        listed = await self._list()
+        memory.listed = frozenset(listed)
+        for job_id in dict.fromkeys((*sorted(memory.running), *listed)):
+            if job_id in memory.ended:
+                continue
+            if job_id not in self._watches:
+                # One that is running already was watched by an earlier process.
+                self._watches[job_id] = self._watch(job_id, taken_over=job_id in memory.running)
+                memory.running.add(job_id)
             try:
                 # Not by the watch: an error is mostly the same for all jobs, and logged once.
-                description = watch.decide(await self._describe(job_id), time.time())
+                description = self._watches[job_id].decide(await self._describe(job_id), time.time())
             except NeptuneMLFailedError as error:
                 self.log.info("%s", error)
-                self._note_end(job_id)
+                self._end(memory, job_id)
             except NeptuneMLNotFoundError:
-                # Not yet there, or deleted. If it is listed, it is looked at again.
-                del self._going[job_id]
+                # Not yet there, or deleted. If it is listed, it is polled again.
+                del self._watches[job_id]
+                memory.running.discard(job_id)
             except NeptuneMLError as error:
                 last_error = error
             else:
@@ -209,37 +216,24 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                     event = self._event(job_id, description)
                     yield event
                     # Not before: only now, the triggerer has taken it.
-                    self._note_end(job_id)
-                    self._deliver(job_id, event)
-        if self._delivery:
-            await self._delivery
-        await self._remember_stored()
+                    self._end(memory, job_id)
+                    if memory.is_kept:
+                        delivery.add(job_id, event)
+        await delivery.complete()
         if last_error:
             raise last_error
 
-    async def _begin(self) -> set[str]:
-        """Return the jobs that have ended before the watch begins."""
-        # Kept from one attempt to the next: an error of one of many must not begin it anew.
-        known = self._ended_before
-        for job_id in await self._list():
-            if job_id in known:
-                continue
-            try:
-                known[job_id] = self._row.is_over(await self._describe(job_id))
-            except NeptuneMLNotFoundError:
-                continue
-        ended = {job_id for job_id, is_over in known.items() if is_over}
-        self.log.info("%s started; %d jobs already in a terminal status are ignored", self._name, len(ended))
-        return ended
+    def _end(self, memory: Memory, job_id: str) -> None:
+        del self._watches[job_id]
+        memory.end(job_id)
 
     async def _list(self) -> list[str]:
         """Return the ids that may be meant. One that is missing may still exist."""
         if not self._is_pattern:
             return [self.job_id]
         ids = await with_hook(self._hook_parameters, lambda hook: hook.list_ids(self.kind, _MOST_LISTED))
-        if len(ids) >= _MOST_LISTED and not self._has_warned:
-            self._has_warned = True
-            self.log.warning("%s: the service lists at most %d jobs; others are missed", self._name, len(ids))
+        if len(ids) >= _MOST_LISTED:
+            self._errors.warn_once(f"the service lists at most {_MOST_LISTED} jobs; others are missed")
         return [job_id for job_id in ids if fnmatchcase(job_id, self.job_id)]
 
     async def _describe(self, job_id: str) -> Description:
@@ -248,11 +242,6 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     def _watch(self, job_id: str, *, taken_over: bool = False) -> Watch:
         wait = Wait(self._row, job_id, time.time(), target_statuses=self.target_statuses)
         return Watch(wait, log=self.log, taken_over=taken_over)
-
-    def _note_end(self, job_id: str) -> None:
-        assert self._ended is not None  # noqa: S101
-        del self._going[job_id]
-        self._ended.add(job_id)
 
     def _event(self, job_id: str, description: Description) -> TriggerEvent:
         return TriggerEvent(
@@ -268,71 +257,6 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     def _hook_parameters(self) -> dict[str, Any]:
         return hook_parameters_of(self)
 
-    # Remembering
-
-    def _deliver(self, job_id: str, event: TriggerEvent) -> None:
-        """Remember a job as soon as Airflow has stored its event, while the look goes on."""
-        if self._store is None:
-            return
-        self._fired[job_id] = event
-        if self._delivery is None or self._delivery.done():
-            self._delivery = asyncio.ensure_future(self._try_to_remember())
-
-    async def _try_to_remember(self) -> None:
-        # What fails here is done again at the end of the look, and raises there.
-        with suppress(Exception):
-            await self._remember_stored()
-
-    async def _remember_stored(self) -> None:
-        """Store what changed; what fired as soon as Airflow has stored the event."""
-        while self._fired:
-            known = await self._known_as_stored()
-            for job_id in known:
-                del self._fired[job_id]
-            self._answered.difference_update(known)
-            latest = time.monotonic() - _STORED_SECONDS
-            self._stored_at = {job_id: at for job_id, at in self._stored_at.items() if at > latest}
-            self._stored_at |= dict.fromkeys(known, time.monotonic())
-            if known:
-                await self._remember()
-        await self._remember()
-
-    async def _known_as_stored(self) -> list[str]:
-        fired = dict(self._fired)
-        runner = find_runner()
-        if runner is None:
-            await asyncio.sleep(min(self.poll_interval, _STORED_SECONDS))
-            return list(fired)
-        await asyncio.sleep(_CHECK_SECONDS)
-        return await stored(
-            runner, fired, lambda: ask_store(self._store, "get", self._key), self._answered.update
-        )
-
-    async def _finish_write(self) -> None:
-        """Have remembered what the triggerer has stored as it shuts down; no answer arrives any more."""
-        stored = self._answered & self._fired.keys()
-        last = None
-        if stored and hasattr(self._store, "aset"):  # a thread would wait for the answer for ever
-            self._fired = {job_id: event for job_id, event in self._fired.items() if job_id not in stored}
-            last = asyncio.ensure_future(self._remember())
-        if last or self._is_writing:
-            await asyncio.sleep(_LAST_WRITE_SECONDS)
-        if last:
-            last.cancel()
-
-    async def _forget_removed(self) -> None:
-        """Let those fire again, should the watch come back, whose events Airflow may have dropped."""
-        latest = time.monotonic() - _STORED_SECONDS
-        recent = {job_id for job_id, at in self._stored_at.items() if at > latest}
-        if recent and self._ended is not None:
-            self._ended -= recent
-            self._going |= {job_id: self._watch(job_id) for job_id in recent}
-            await self._remember()
-
-    @property
-    def _store(self) -> Any:
-        return getattr(self, "asset_state_store", None)
-
     @property
     def _key(self) -> str:
         # What the watch is for. A new poll interval or credential is no new watch.
@@ -340,63 +264,53 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
             (self.neptune_ml_conn_id, self.kind, self.job_id, *sorted(self.target_statuses or ()))
         )
 
-    async def _recall(self) -> set[str] | None:
-        """Take up the watch that another triggerer left: return what had ended; None if there was none."""
-        if self._store is None:
-            return None
-        try:
-            memory = await ask_store(self._store, "get", self._key)
-        except ValueError as error:
-            self.log.warning("%s: jobs that fired are not remembered over restarts: %s", self._name, error)
-            self.asset_state_store = None
-            return None
-        if memory is None:
-            return None
-        self._going = {job_id: self._watch(job_id, taken_over=True) for job_id in memory["going"]}
-        self.log.info("%s resumed; %d jobs are running", self._name, len(self._going))
-        return set(memory["ended"])
 
-    async def _remember(self) -> None:
-        """Store what a later run of this trigger must know, if it has changed."""
-        assert self._ended is not None  # noqa: S101
-        if len(self._ended) > _MOST_REMEMBERED:
-            # Those that are listed would fire again.
-            needed = self._ended.intersection(self._listed)
-            self._ended = {*needed, *sorted(self._ended - needed)[: _MOST_REMEMBERED - len(needed)]}
-        memory = {
-            "ended": sorted(self._ended.difference(self._fired)),
-            "going": sorted({*self._going, *self._fired}),
-        }
-        if self._store is not None and memory != self._memory:
-            self._is_writing = True
-            try:
-                await ask_store(self._store, "set", self._key, memory)
-            except Exception:
-                self._is_writing = False
-                raise
-            self._is_writing, self._memory = False, memory
+class _Errors:
+    """
+    The errors of a watch: transient ones are logged once until the next reply, others every ten minutes.
 
-    # Errors
+    :param name: how a line begins.
+    :param poll_interval: seconds between two polls.
+    :param log: the trigger's.
+    """
 
-    def _record(self, error: Exception) -> None:
-        """Log an error: a transient one once until the next reply, any other every ten minutes."""
+    def __init__(self, name: str, poll_interval: float, log: Any) -> None:
+        self._name = name
+        self._poll_interval = poll_interval
+        self._log = log
+        self._transient: RetryBudget | None = None
+        self._refused_at = -math.inf
+        self._warned: set[str] = set()
+
+    def record(self, error: Exception) -> None:
+        """Log an error, unless it was just logged."""
         if isinstance(error, NeptuneMLError) and error.transient:
-            self._errors = self._errors or RetryBudget(self._name, math.inf, self.log)
-            self._errors.record(error, time.time())
+            self._transient = self._transient or RetryBudget(self._name, math.inf, self._log)
+            self._transient.record(error, time.time())
         elif time.time() >= self._refused_at + HEARTBEAT_SECONDS:
             self._refused_at = time.time()
-            again = format_duration(self.poll_interval)
-            note = f"Requested again every {again}."
+            note = f"Requested again every {format_duration(self._poll_interval)}."
             if isinstance(error, NeptuneMLError):
-                self.log.error("%s: %s", self._name, error.with_note(note))
+                self._log.error("%s: %s", self._name, error.with_note(note))
             else:
-                self.log.error("%s: %s %s", self._name, full_stop(str(error)), note, exc_info=True)
+                self._log.error("%s: %s %s", self._name, full_stop(str(error)), note, exc_info=True)
 
-    def _end_errors(self) -> None:
-        if self._errors:
-            self._errors.end(time.time())
-            self._errors = None
+    def end(self) -> None:
+        """Log that the last poll went well, after transient errors."""
+        if self._transient:
+            self._transient.end(time.time())
+            self._transient = None
         self._refused_at = -math.inf
+
+    def warn_once(self, text: str) -> None:
+        """Log a warning the first time."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._log.warning("%s: %s", self._name, text)
+
+    def pause(self) -> float:
+        """Return the seconds until the next poll."""
+        return self._transient.pause() if self._transient else jittered(self._poll_interval)
 
 
 _FIELDS = tuple(inspect.signature(NeptuneMLJobEventTrigger).parameters)

@@ -14,7 +14,7 @@ from threading import Barrier, Event, Thread
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoCredentialsError
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.exceptions import (
@@ -27,7 +27,7 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.hooks import clients
 from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
-from airflow_provider_neptune_ml.hooks.errors import translate
+from airflow_provider_neptune_ml.hooks.errors import Request, is_call_error, translate
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
 from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
@@ -447,19 +447,36 @@ def test_role_that_can_not_be_assumed() -> None:
         "ResponseMetadata": {"HTTPStatusCode": 403},
     }
     refused = ClientError(response, "AssumeRole")
-    error = translate(
-        refused,
-        kind=MODEL_TRAINING,
-        operation=MODEL_TRAINING.get_operation,
-        resource_id="mine",
-        endpoint_url="https://cluster:8182",
-        aws_conn_id="aws_default",
+    request = Request(
+        MODEL_TRAINING,
+        MODEL_TRAINING.get_operation,
+        "mine",
+        "https://cluster:8182",
+        "neptune_ml_default",
+        "aws_default",
     )
+    error = translate(refused, request)
 
     assert not error.transient
+    assert str(error).startswith("Model training job 'mine': no AWS credentials to sign the request with: ")
     assert "sts:AssumeRole" in str(error)
-    assert "aws_conn_id ('aws_default')" in str(error)
-    assert "cluster:8182" not in str(error)
+    assert "Check aws_conn_id ('aws_default')" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError("Credentials were refreshed, but the refreshed credentials are still expired."), True),
+        (RuntimeError("can't start new thread"), False),
+        (RecursionError("maximum recursion depth exceeded"), False),
+        (NotImplementedError("credentials"), False),
+        (KeyError("credentials"), False),
+        (NoCredentialsError(), True),
+    ],
+)
+def test_what_is_botocores(error: Exception, expected: bool) -> None:
+    """Of the errors that botocore raises bare, the one of expired credentials alone is an error of a call."""
+    assert is_call_error(error) is expected
 
 
 def test_missing_profile_is_told(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any]) -> None:

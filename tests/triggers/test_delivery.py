@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import Fault
-from airflow_provider_neptune_ml.triggers import events
+from airflow_provider_neptune_ml.triggers import delivery
 from airflow_provider_neptune_ml.triggers.delivery import find_runner
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from tests.triggers.test_events import GET, HANGING_SECONDS, LIST, Store, trigger
@@ -80,7 +80,7 @@ def runner() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _nothing_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "_STORED_SECONDS", 3600.0)
+    monkeypatch.setattr(delivery, "_STORED_SECONDS", 3600.0)
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -213,7 +213,7 @@ def test_shutdown_after_stored(simulator: Simulator, runner: Any) -> None:
 
 def test_shutdown_as_it_stores(simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the supervisor has answered when it is told to shut down, it stores first: it is remembered."""
-    monkeypatch.setattr(events, "_LAST_WRITE_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "_LAST_WRITE_SECONDS", 0.05)
 
     async def watch() -> None:
         store = Supervisor()
@@ -252,7 +252,7 @@ def test_slow_look(simulator: Simulator, runner: Any) -> None:
 
 def test_last_write(simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner does not end before its supervisor had time to read what it wrote last."""
-    monkeypatch.setattr(events, "_LAST_WRITE_SECONDS", 3600.0)
+    monkeypatch.setattr(delivery, "_LAST_WRITE_SECONDS", 3600.0)
 
     async def watch() -> None:
         store = Supervisor()
@@ -271,7 +271,7 @@ def test_last_write(simulator: Simulator, runner: Any, monkeypatch: pytest.Monke
             waiting()[0].cancel()
 
     def waiting() -> list[asyncio.Task[Any]]:
-        return [task for task in asyncio.all_tasks() if "_finish_write" in str(task.get_coro())]
+        return [task for task in asyncio.all_tasks() if "Delivery.close" in str(task.get_coro())]
 
     asyncio.run(watch())
 

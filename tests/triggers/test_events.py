@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import Fault
-from airflow_provider_neptune_ml.triggers import events
+from airflow_provider_neptune_ml.triggers import delivery
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from tests.sdk import Asset
 
@@ -255,7 +255,7 @@ def test_restart(simulator: Simulator, kind_of_store: type[OlderStore]) -> None:
 @with_watchers
 def test_fires_again_if_never_handed_on(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A triggerer that dies right after a job fired, before Airflow has the event, fires it again."""
-    monkeypatch.setattr(events, "_STORED_SECONDS", 3600.0)
+    monkeypatch.setattr(delivery, "_STORED_SECONDS", 3600.0)
     simulator.seed("modeltraining", "nightly-1", status="InProgress")
     store = Store()
 
@@ -349,7 +349,7 @@ def test_refusal_is_visible(simulator: Simulator, log: Log, operation: str) -> N
 
     assert asyncio.run(watch()) == ["nightly-1"]
     [error] = log.lines("error")
-    assert "Watch of model training jobs 'nightly-*'" in error
+    assert "Watcher of model training jobs 'nightly-*'" in error
     assert f"neptune-db:{operation}" in error
 
 
@@ -430,7 +430,7 @@ def test_several_assets(simulator: Simulator, log: Log) -> None:
 
     assert asyncio.run(watch()) == ["nightly-1"]
     [warning] = log.lines("warning")
-    assert "can't remember what it fired" in warning
+    assert "jobs that fired are not remembered" in warning
 
 
 @with_watchers
@@ -457,7 +457,7 @@ def test_full_list(simulator: Simulator, log: Log) -> None:
     asyncio.run(watch())
 
     [warning] = log.lines("warning")
-    assert "lists 1024 jobs at most" in warning
+    assert "lists at most 1024 jobs" in warning
 
 
 @with_watchers
