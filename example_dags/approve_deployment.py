@@ -1,4 +1,4 @@
-"""Have somebody approve a model before it is deployed."""
+"""Have a person approve a model before it is deployed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
             body="Training job {{ ti.xcom_pull(task_ids='fraud.train') }}",
         )
     else:
-        # Waits until somebody marks it as a success, or as failed.
+        # Waits until a user marks it as a success, or as failed.
         @task.sensor(task_id="approve", mode="reschedule", poke_interval=300, timeout=7 * 24 * 60 * 60)
         def wait_for_a_person() -> bool:
             return False

@@ -1,4 +1,4 @@
-"""Wait for a training job that somebody else started, and go on only if it completed."""
+"""Wait for an externally started training job, and go on only if it completed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run when a training job that somebody else started has completed. Needs Airflow 3."""
+"""Run when an externally started training job has completed. Needs Airflow 3."""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method
     if kind == "TaskSuccessEvent":
         return Ending("success", description=event.xcoms["return_value"])
     if kind in ("TaskFailedEvent", "TaskSkippedEvent"):
-        message = _ERROR_LINE.findall(world.logged())[-1]
+        message = "\n".join(_ERROR_LINE.findall(world.logged()))
         return Ending("failed" if kind == "TaskFailedEvent" else "skipped", message)
     payload = json.loads(json.dumps(event.payload))
     return _ending(lambda: task.resume_execution(next_method, {"event": payload}, where))

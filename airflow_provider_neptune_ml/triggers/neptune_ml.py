@@ -317,10 +317,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
         if not self.fail_from_trigger:
             return self._event(status, message=message, **payload)
-        line, *links = message.split("\n")
-        self.log.error("%s", line)
-        for link in links:
-            self.log.info("%s", link)
+        for line in message.split("\n"):
+            self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         return TaskSkippedEvent() if self.soft_fail and status != "error" else TaskFailedEvent()
 

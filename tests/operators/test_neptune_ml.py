@@ -585,7 +585,7 @@ def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> N
     """When its time is over the task fails, and says what became of the job."""
     task = start(job_id="mine", wait_for_completion=True, timeout=0.05, cancel_on_timeout=cancel_on_timeout)
 
-    with pytest.raises(NeptuneMLTimeoutError, match=f"'mine' is still InProgress.*{words}"):
+    with pytest.raises(NeptuneMLTimeoutError, match=f"'mine' timed out .*{words}"):
         task.execute(context())
 
     assert bool(simulator.calls(CANCEL)) is cancel_on_timeout

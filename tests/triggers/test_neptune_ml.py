@@ -140,7 +140,7 @@ def test_deadline(simulator: Simulator, cancel_on_timeout: bool) -> None:
     event = first_event(task).payload
 
     assert event["status"] == "timeout"
-    assert "'mine' is still InProgress" in event["message"]
+    assert "'mine' timed out after" in event["message"]
     assert ("Cancellation requested" in event["message"]) is cancel_on_timeout
     assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_timeout
 
