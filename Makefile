@@ -40,11 +40,11 @@ help: ## List the targets
 
 .PHONY: demo
 demo: .venv/airflow-3/.installed ## Train, wait, gate and cancel: example Dags in a real Airflow 3, Neptune ML simulated
-	@.venv/airflow-3/bin/python -m tests.system.demo
+	@.venv/airflow-3/bin/python -m dev.demo
 
 .PHONY: airflow
 airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the Airflow UI, until Ctrl-C
-	@.venv/airflow-3/bin/python -m tests.system.demo --keep-running
+	@.venv/airflow-3/bin/python -m dev.demo --keep-running
 
 .PHONY: test
 test: lint types ## Everything CI runs: lint, types, tests on the ends of what is supported

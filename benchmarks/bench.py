@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.isolation import run_probe
+from benchmarks.isolation import Figures, run_probe
 from benchmarks.waits import OURS, PEER
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 KIB, MS = 1024.0, 1000.0
 POLLS_PER_SECOND = 10_000 / 60
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+Figures = dict[str, float]
 
-def run_probe(name: str, connections: Mapping[str, str], **arguments: Any) -> dict[str, float]:
+
+def run_probe(name: str, connections: Mapping[str, str], **arguments: Any) -> Figures:
     """
     Run a probe in a process of its own and return its figures.
 
@@ -25,7 +27,7 @@ def run_probe(name: str, connections: Mapping[str, str], **arguments: Any) -> di
     env = {key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "AWS_"))}
     with tempfile.TemporaryDirectory() as home:
         done = subprocess.run(  # noqa: S603
-            [sys.executable, "-m", __name__, name],
+            [sys.executable, "-m", "benchmarks.probe", name],
             env={**env, **connections, "AIRFLOW_HOME": home, "AWS_EC2_METADATA_DISABLED": "true"},
             input=json.dumps(arguments),
             capture_output=True,
@@ -34,22 +36,5 @@ def run_probe(name: str, connections: Mapping[str, str], **arguments: Any) -> di
         )
     if done.returncode:
         raise RuntimeError(f"The probe {name} failed:\n{done.stdout[-2000:]}{done.stderr[-6000:]}")
-    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
-
-
-def main() -> None:
-    """Run one probe in this process, with logs made as in a triggerer, and thrown away."""
-    from airflow.sdk.log import configure_logging
-
-    from benchmarks import poll_probes, start_probes
-
-    with open(os.devnull, "wb") as nowhere:
-        configure_logging(json_output=True, output=nowhere, sending_to_supervisor=True)
-        module = start_probes if hasattr(start_probes, sys.argv[1]) else poll_probes
-        figures = getattr(module, sys.argv[1])(**json.load(sys.stdin))
-        print(json.dumps(figures))
-
-
-if __name__ == "__main__":
-    main()

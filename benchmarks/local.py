@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.usage import cpu_seconds, task_states, workers_started
-from tests.system.local_airflow import LocalAirflow
-from tests.system.rest_api import DagRun, until
+from dev.local_airflow import LocalAirflow
+from dev.rest_api import DagRun, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

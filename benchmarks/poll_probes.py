@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from benchmarks import waits
-from benchmarks.bench import Figures
+from benchmarks.isolation import Figures
 from benchmarks.loop import PollLoop, p99
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import MS, POLLS_PER_SECOND, Figures, medians
+from benchmarks.bench import MS, POLLS_PER_SECOND, medians
+from benchmarks.isolation import Figures
 from benchmarks.table import Row, times
 from benchmarks.waits import OURS, PEER
 

@@ -10,7 +10,7 @@ import time
 import psutil
 
 from benchmarks import waits
-from benchmarks.bench import Figures
+from benchmarks.isolation import Figures
 from benchmarks.loop import PollLoop, p99
 
 _FAR = 3600.0  # a poll interval that does not come round

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from tests.system.local_airflow import DATABASE
+from dev.local_airflow import DATABASE
 
 if TYPE_CHECKING:
-    from tests.system.local_airflow import LocalAirflow
+    from dev.local_airflow import LocalAirflow
 
 # What a worker process asks the API server for before it runs a task, once in its life.
 _STARTED = re.compile(r"method=PATCH path=/execution/task-instances/[^/ ]+/run .*status_code=200")

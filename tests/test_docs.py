@@ -19,7 +19,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCreateEndpointOperator,
 )
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor, NeptuneMLSensor
-from tests.test_house_rules import arguments
+from tests.signatures import arguments
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

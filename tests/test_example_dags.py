@@ -14,7 +14,7 @@ from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
-from tests.cluster_policy.airflow_local_settings import task_policy
+from dev.cluster_policy.airflow_local_settings import task_policy
 from tests.conftest import connect
 from tests.sdk import DAG
 

@@ -20,6 +20,7 @@ from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+from tests.signatures import arguments
 
 PACKAGE = Path(inspect.getfile(NeptuneMLTask)).parent
 
@@ -34,15 +35,6 @@ def leaves() -> Iterator[type[NeptuneMLTask]]:
 
 LEAVES = list(leaves())
 each_leaf = pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
-
-
-def arguments(cls: type) -> dict[str, inspect.Parameter]:
-    """Return the arguments that a class and our classes above it take."""
-    found: dict[str, inspect.Parameter] = {}
-    for ours in inspect.getmro(cls):
-        if ours.__module__.startswith("airflow_provider_neptune_ml"):
-            found = {**inspect.signature(vars(ours).get("__init__", object)).parameters, **found}
-    return {name: found[name] for name in found if name not in ("self", "kwargs")}
 
 
 @each_leaf
@@ -156,3 +148,39 @@ def test_one_module_knows_the_versions(path: Path) -> None:
     asks = ("airflow.__version__", "airflow.version", "packaging", "importlib.metadata")
 
     assert [name for name in imported(path) if name.startswith((*asks, "airflow.providers.common"))] == []
+
+
+# Modules
+
+
+ROOT = PACKAGE.parent
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a module imports, wherever in it, but for type checkers."""
+    source = re.sub(r"(?m)^if TYPE_CHECKING:\n(?:(?: .*)?\n)+", "", path.read_text())
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "dev"])
+def test_imports_form_a_tree(folder: str) -> None:
+    """No module imports itself, by way of others."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in (ROOT / folder).glob("*.py")
+    }
+    edges = {name: modules.keys() & set(imports(path)) for name, path in modules.items()}
+    reached = edges
+    for _ in modules:
+        reached = {name: known.union(*(edges[each] for each in known)) for name, known in reached.items()}
+
+    assert not [name for name, known in reached.items() if name in known]
+
+
+def test_no_test_imports_another() -> None:
+    """What several test modules need is in a module that has no tests."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        shared = [name for name in imports(path) if re.search(r"^tests\.(.*\.)?test_\w+$", name)]
+        assert not shared, path

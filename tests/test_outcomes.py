@@ -280,7 +280,9 @@ def test_timeout_is_skipped(mode: Mode, argument: str, world: World) -> None:
     ending = wait(mode, world, timeout=30, **{argument: True})
 
     assert ending.state == "skipped"
-    assert ending.message.startswith("Model training job 'mine' timed out after 30 s (timeout=30): still InProgress")
+    assert ending.message.startswith(
+        "Model training job 'mine' timed out after 30 s (timeout=30): still InProgress"
+    )
 
 
 @pytest.mark.parametrize("mode", SENSORS)

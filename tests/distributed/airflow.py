@@ -14,12 +14,12 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from dev.local_airflow import LocalAirflow, free_ports
+from dev.processes import OwnedProcess
+from dev.rest_api import DagRun, until
 from tests.distributed import hostname
 from tests.distributed.servers import Postgres, Redis, version
 from tests.distributed.waits import HELD
-from tests.system.local_airflow import LocalAirflow, free_ports
-from tests.system.processes import OwnedProcess
-from tests.system.rest_api import DagRun, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
+from dev.processes import stop
+from dev.rest_api import DagRun, until
 from tests.distributed.airflow import DistributedAirflow
 from tests.distributed.waits import WATCHED, sensor_jobs
-from tests.system.processes import stop
 from tests.system.reliability import PATIENCE_SECONDS, Ground
-from tests.system.rest_api import DagRun, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from airflow_provider_neptune_ml.simulator.journal import Request
-    from tests.system.processes import OwnedProcess
+    from dev.processes import OwnedProcess
 
 TESTS = Path(__file__).parents[1]
 DAGS = (TESTS / "system" / "reliability_dags", TESTS / "distributed" / "dags")

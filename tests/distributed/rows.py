@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from airflow_provider_neptune_ml.simulator import Fault
+from dev.rest_api import ENDED_RUN_STATES, DagRun, until
 from tests.distributed.ground import DistributedGround
 from tests.distributed.waits import HELD, MANY, SERVING, STARTS, WATCHED, sensor_jobs
-from tests.system.rest_api import ENDED_RUN_STATES, DagRun, until
 
 # Hundreds of tasks on two cores.
 PATIENCE_SECONDS = 1200

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 import psycopg2
 import redis
 
-from tests.system.processes import OwnedProcess
-from tests.system.rest_api import until
+from dev.processes import OwnedProcess
+from dev.rest_api import until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.system.processes import Guardian
+    from dev.processes import Guardian
 
 START_SECONDS = 60
 # The name of PostgreSQL's superuser and of the database.

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import psutil
 
 from airflow_provider_neptune_ml.simulator import Fault
+from dev.processes import OwnedProcess
+from dev.rest_api import DagRun, until
 from tests.distributed.ground import DistributedGround, distributed_ground
 from tests.distributed.waits import SOAK_INTERVAL_SECONDS, SOAK_WAITS_PER_RUN
-from tests.system.processes import OwnedProcess
-from tests.system.rest_api import DagRun, until
 
 # Hundreds of Dag runs on two cores.
 PATIENCE_SECONDS = 1200

@@ -26,7 +26,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import Interrupted, interrupted
-from tests.operators.test_neptune_ml import CANCEL, GET, START, cancel, start, statuses
+from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")

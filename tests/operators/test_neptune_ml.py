@@ -21,37 +21,16 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import is_valid_id
 from airflow_provider_neptune_ml.operators.neptune_ml import (
-    NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import Interrupted, interrupted, wait_begun, when
+from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
-
-START, GET, CANCEL = "StartMLModelTrainingJob", "GetMLModelTrainingJob", "CancelMLModelTrainingJob"
-
-
-def start(**arguments: Any) -> NeptuneMLStartModelTrainingJobOperator:
-    """Return an operator that starts a training and does not wait."""
-    defaults = {
-        "task_id": "train",
-        "data_processing_job_id": "data-1",
-        "train_model_s3_location": "s3://bucket/model",
-        "wait_for_completion": False,
-        "poll_interval": 0.01,
-        "deferrable": False,
-    }
-    return NeptuneMLStartModelTrainingJobOperator(**{**defaults, **arguments})
-
-
-def cancel(**arguments: Any) -> NeptuneMLCancelModelTrainingJobOperator:
-    """Return an operator that cancels the job ``mine``."""
-    defaults = {"task_id": "cancel", "job_id": "mine", "poll_interval": 0.01, "deferrable": False}
-    return NeptuneMLCancelModelTrainingJobOperator(**{**defaults, **arguments})
 
 
 def when_answered(
@@ -59,11 +38,6 @@ def when_answered(
 ) -> AbstractContextManager[None]:
     """Act as soon as the simulator has answered a call of an operation well, while the block runs."""
     return when(lambda: any(request.status == 200 for request in simulator.calls(operation)), act)
-
-
-def statuses(simulator: Simulator) -> dict[str, str]:
-    """Return the status of every training job."""
-    return {job["id"]: job["status"] for job in simulator.overview()["kinds"]["modeltraining"]}
 
 
 # Starting

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.request import urlopen
@@ -19,37 +16,10 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from tests.simulator.cli import MODULE, running, url_in
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-MODULE = "airflow_provider_neptune_ml.simulator"
-
-
-@contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the CLI on a free port; yield the process and its banner."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", MODULE, "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    assert process.stdout
-    banner = "".join(process.stdout.readline() for _ in range(5))
-    try:
-        yield process, banner
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def url_in(banner: str) -> str:
-    """The URL in a banner."""
-    found = re.search(r"https?://\S+", banner)
-    assert found, banner
-    return found.group()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.faults import FAULTS
 from airflow_provider_neptune_ml.simulator.web import COMMANDS
-from tests.simulator.test_cli import running, url_in
+from tests.simulator.cli import running, url_in
 
 PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -15,16 +15,16 @@ import psutil
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault
-from tests.system.local_airflow import AIRFLOW
-from tests.system.rest_api import until
+from dev.local_airflow import AIRFLOW
+from dev.rest_api import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from airflow_provider_neptune_ml.simulator import Simulator
     from airflow_provider_neptune_ml.simulator.journal import Request
-    from tests.system.local_airflow import LocalAirflow
-    from tests.system.rest_api import DagRun
+    from dev.local_airflow import LocalAirflow
+    from dev.rest_api import DagRun
 
 T = TypeVar("T")
 

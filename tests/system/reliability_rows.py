@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
-from tests.system.local_airflow import AIRFLOW
+from dev.local_airflow import AIRFLOW
+from dev.rest_api import DagRun, until
 from tests.system.reliability import PATIENCE_SECONDS, Ground
-from tests.system.rest_api import DagRun, until
 
 # From the same Airflow on.
 HAS_TASK_STATE_STORE = CAN_RUN_WITHOUT_WORKER

@@ -13,8 +13,8 @@ import pytest
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Simulator
-from tests.system.local_airflow import EXAMPLE_DAGS, LocalAirflow
-from tests.system.rest_api import DagRun, until
+from dev.local_airflow import EXAMPLE_DAGS, LocalAirflow
+from dev.rest_api import DagRun, until
 
 DAG = "on_training_completed"
 GET, LIST = "GetMLModelTrainingJob", "ListMLModelTrainingJobs"

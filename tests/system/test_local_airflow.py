@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.simulator import Simulator
-from tests.system.local_airflow import LocalAirflow
-from tests.system.processes import members
+from dev.local_airflow import LocalAirflow
+from dev.processes import members
 
 if TYPE_CHECKING:
     from pathlib import Path

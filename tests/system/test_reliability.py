@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_neptune_ml.simulator import Simulator
-from tests.system.local_airflow import LocalAirflow
+from dev.local_airflow import LocalAirflow
 from tests.system.reliability import Ground, rows_of_page
 from tests.system.reliability_rows import CONCURRENT, DISRUPTIVE, HAS_TASK_STATE_STORE, ROWS, Row
 

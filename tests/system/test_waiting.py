@@ -13,8 +13,8 @@ import pytest
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.system.local_airflow import LocalAirflow
-from tests.system.rest_api import DagRun, until
+from dev.local_airflow import LocalAirflow
+from dev.rest_api import DagRun, until
 
 SUCCEEDING = {
     "deferred",

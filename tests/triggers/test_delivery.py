@@ -16,7 +16,7 @@ from airflow_provider_neptune_ml.simulator.faults import Fault
 from airflow_provider_neptune_ml.triggers import delivery
 from airflow_provider_neptune_ml.triggers.delivery import find_runner
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
-from tests.triggers.test_events import GET, HANGING_SECONDS, LIST, Store, trigger
+from tests.triggers.watchers import GET, HANGING_SECONDS, LIST, Store, trigger
 
 context = pytest.importorskip("airflow.sdk.execution_time.context")
 if not hasattr(context, "AssetStateStoreAccessors"):

@@ -24,14 +24,9 @@ from tests.contexts import KEY, context
 from tests.modes import Clock, first_event, rebuild
 from tests.sdk import TaskDeferred
 from tests.task_states import LeftAs
+from tests.triggers.waits import trigger
 
 pytestmark = pytest.mark.usefixtures("connection")
-
-
-def trigger(**arguments: Any) -> NeptuneMLJobTrigger:
-    """Return a trigger on the job ``mine``, as it comes back from Airflow's database."""
-    defaults = {"kind": "modeltraining", "resource_id": "mine", "poll_interval": 0.01}
-    return rebuild(*NeptuneMLJobTrigger(**{**defaults, **arguments}).serialize())
 
 
 def test_survives_the_database() -> None:

@@ -19,13 +19,12 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
-from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndpointOperator
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, PATIENCE_SECONDS, connect, set_budgets
 from tests.contexts import TaskInstance, TaskStateStore, context
 from tests.interruptions import Interrupted, at_call, during
-from tests.operators.test_neptune_ml import CANCEL, GET, START, start, statuses
+from tests.operators.tasks import CANCEL, GET, START, deploy, start, statuses
 from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -92,18 +91,6 @@ def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, *
         return method(*args, **kwargs)
 
     setattr(owner, name, interrupted)
-
-
-def deploy(**arguments: Any) -> NeptuneMLCreateEndpointOperator:
-    """Return an operator that creates the endpoint ``mine`` and waits for it."""
-    defaults = {
-        "task_id": "deploy",
-        "endpoint_id": "mine",
-        "ml_model_training_job_id": "training-1",
-        "poll_interval": 0.01,
-        "deferrable": False,
-    }
-    return NeptuneMLCreateEndpointOperator(**{**defaults, **arguments})
 
 
 def resume(task: Any, simulator: Simulator, where: Any, *, trigger_broke: bool = False) -> Any:

@@ -13,16 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.system.processes import Guardian, OwnedProcess, stop
-from tests.system.rest_api import DagRun, RestApi, until
+from dev.processes import Guardian, OwnedProcess, stop
+from dev.rest_api import DagRun, RestApi, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
 AIRFLOW = int(version("apache-airflow").split(".")[0])
-EXAMPLE_DAGS = Path(__file__).parents[2] / "example_dags"
-CLUSTER_POLICY = Path(__file__).parents[1] / "cluster_policy"
+EXAMPLE_DAGS = Path(__file__).parents[1] / "example_dags"
+CLUSTER_POLICY = Path(__file__).parent / "cluster_policy"
 COMPONENTS = {
     2: ("scheduler", "triggerer", "webserver"),
     3: ("api-server", "scheduler", "dag-processor", "triggerer"),

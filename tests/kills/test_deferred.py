@@ -21,9 +21,9 @@ from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KI
 from tests.conftest import ONCE, PATIENCE_SECONDS, set_budgets
 from tests.contexts import KEY
 from tests.interruptions import during
-from tests.operators.test_neptune_ml import CANCEL, GET
+from tests.operators.tasks import CANCEL, GET
 from tests.task_states import LeftAs
-from tests.triggers.test_neptune_ml import trigger
+from tests.triggers.waits import trigger
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 

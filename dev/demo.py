@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING, Phase
 from airflow_provider_neptune_ml.simulator import Simulator
-from tests.system.local_airflow import LocalAirflow
-from tests.system.rest_api import ENDED_RUN_STATES, until
+from dev.local_airflow import LocalAirflow
+from dev.rest_api import ENDED_RUN_STATES, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-HOMES = Path(__file__).parents[2] / ".airflow"
+HOMES = Path(__file__).parents[1] / ".airflow"
 DATA_JOB_ID = "nightly-data"  # as the params of the example Dags say
 DEMO_SPEED = 80.0  # a training of 20 minutes takes 15 seconds
 VISIBLE_SPEED = 60.0

@@ -14,8 +14,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import set_budgets
 from tests.contexts import KEY, TaskStateStore, context, running
 from tests.interruptions import interrupted
-from tests.operators.test_neptune_ml import GET, START, start, statuses
-from tests.operators.test_races import deploy
+from tests.operators.tasks import GET, START, deploy, start, statuses
 from tests.sdk import TaskDeferred
 from tests.task_states import LeftAs
 

@@ -12,7 +12,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect, set_budgets
 from tests.contexts import context
 from tests.interruptions import during, interrupted, wait_begun
-from tests.operators.test_neptune_ml import CANCEL, GET, START, start
+from tests.operators.tasks import CANCEL, GET, START, start
 
 # Airflow 2 gives a killed task a minute.
 KILL, WHILE_STARTING = ("0.4", "0.2") if AIRFLOW_V_3_0_PLUS else ("0.6", "0.6")
