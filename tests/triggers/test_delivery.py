@@ -211,9 +211,7 @@ def test_shutdown_after_stored(simulator: Simulator, runner: Any) -> None:
     assert asyncio.run(watch()) == []
 
 
-def test_shutdown_as_it_stores(
-    simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shutdown_as_it_stores(simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the supervisor has answered when it is told to shut down, it stores first: it is remembered."""
     monkeypatch.setattr(events, "_LAST_WRITE_SECONDS", 0.05)
 
