@@ -78,7 +78,7 @@ class StateFile:
             with ExitStack() as undo:
                 database = _lock(self._path)
                 undo.callback(database.close)
-                contents = _read(database)
+                contents = _read(database, is_stepped=not self._rate)
                 _set_clock(database, contents.now, self._rate)
                 undo.pop_all()
         except _UNREADABLE as error:
@@ -143,7 +143,7 @@ def _lock(path: str) -> sqlite3.Connection:
         time.sleep(random.uniform(0, _MOST_SECONDS_BETWEEN_TRIES))  # noqa: S311 - no secret
 
 
-def _read(database: sqlite3.Connection) -> Contents:
+def _read(database: sqlite3.Connection, *, is_stepped: bool) -> Contents:
     """Check and read a locked database, or lay out an empty one; nothing is written before all is checked."""
     ((application,),) = database.execute("PRAGMA application_id")
     ((version,),) = database.execute("PRAGMA user_version")
@@ -157,7 +157,7 @@ def _read(database: sqlite3.Connection) -> Contents:
         raise ValueError(f"version {version} instead of {_VERSION}")
     if database.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
         raise ValueError("damaged")
-    now, resources = _read_clock(database), _read_resources(database)
+    now, resources = _read_clock(database, is_stepped=is_stepped), _read_resources(database)
     gone = [number for number, resource in resources.items() if resource.gone and resource.gone <= now]
     database.executemany("DELETE FROM resources WHERE number = ?", ((number,) for number in gone))
     database.commit()
@@ -170,14 +170,16 @@ def _read(database: sqlite3.Connection) -> Contents:
     return Contents(now, {number: kept for number, kept in resources.items() if number not in gone})
 
 
-def _read_clock(database: sqlite3.Connection) -> float:
+def _read_clock(database: sqlite3.Connection, *, is_stepped: bool) -> float:
     row = database.execute("SELECT now, at, rate FROM clock WHERE rowid = 1").fetchone()
     if row is None:  # killed before the first time was noted
         return time.time()
     if not all(isinstance(value, float) and math.isfinite(value) for value in row):
         raise ValueError(f"clock: {row}")
     now, at, rate = map(float, row)
-    return max(now + max(time.time() - at, 0.0) * rate, time.time())
+    reached = now + max(time.time() - at, 0.0) * rate
+    # A clock that is stepped by hand stands where it stood; any other is never behind real time.
+    return reached if is_stepped else max(reached, time.time())
 
 
 def _read_resources(database: sqlite3.Connection) -> dict[int, Resource]:

@@ -53,6 +53,12 @@ SETTINGS = {
     # Each look of an API server that is out of breath would be one more thing for it to do.
     "WORKERS__EXECUTION_API_TIMEOUT": 60,
 }
+# Airflow imports this as each component starts. A task is a fork of its worker, and need not import again what
+# that has imported.
+PRELOADED = """\
+import airflow.sdk.execution_time.task_runner
+import airflow_provider_neptune_ml.hooks.neptune_ml
+"""
 
 
 class DistributedAirflow(LocalAirflow):
@@ -85,6 +91,8 @@ class DistributedAirflow(LocalAirflow):
         self._ports = free_ports(2)
 
     def _start_database(self) -> None:
+        (self.home / "config").mkdir()
+        (self.home / "config" / "airflow_local_settings.py").write_text(PRELOADED)
         postgres_port, redis_port = self._ports
         self.postgres = Postgres(
             postgres_port, env=self.env, log=self.home / "postgresql.log", guardian=self._guardian

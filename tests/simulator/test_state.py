@@ -78,6 +78,21 @@ def test_survives_a_restart(path: Path, make_client: ClientMaker, kind: Resource
         )
 
 
+def test_stepped_clock_stands_still(path: Path) -> None:
+    """A clock that is stepped by hand does not move while the simulator is down: no job ends meanwhile."""
+    with Simulator(clock="manual", state_file=str(path)) as first:
+        first.seed(MODEL_TRAINING.name, "going", MODEL_TRAINING.statuses.running)
+        stood_at = first.now()
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE clock SET now = now - 86400, at = at - 86400")
+    database.close()
+
+    with Simulator(clock="manual", state_file=str(path)) as second:
+        assert second.now() == stood_at - 86400
+    with Simulator(state_file=str(path)) as real:
+        assert real.now() >= stood_at
+
+
 def test_each_change_survives(path: Path, make_client: ClientMaker) -> None:
     """Starts, updates, cancellations and what the control API does are all there after a restart."""
     with Simulator(clock="manual", state_file=str(path)) as simulator:
