@@ -53,8 +53,8 @@ SETTINGS = {
     # Each look of an API server that is out of breath would be one more thing for it to do.
     "WORKERS__EXECUTION_API_TIMEOUT": 60,
 }
-# Airflow imports this as each component starts. A task is a fork of its worker, and need not import again what
-# that has imported.
+# Airflow imports this as each component starts. A task is a fork of its worker, and need not import again
+# what that has imported.
 PRELOADED = """\
 import airflow.sdk.execution_time.task_runner
 import airflow_provider_neptune_ml.hooks.neptune_ml
