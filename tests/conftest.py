@@ -39,7 +39,7 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
-from airflow_provider_neptune_ml.simulator import Simulator, trouble
+from airflow_provider_neptune_ml.simulator import Simulator, responses
 from airflow_provider_neptune_ml.triggers import threads
 from tests.task_states import LeftAs, task_states
 
@@ -127,7 +127,7 @@ def held(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Even
     def slow() -> list[int | None]:
         return [request.status for request in simulator.journal if request.fault == "slow"]
 
-    monkeypatch.setattr(trouble, "wait", wait)
+    monkeypatch.setattr(responses, "wait", wait)
     yield let_go
     # None is left for the journal of the next test.
     asked = len(slow())

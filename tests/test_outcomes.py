@@ -300,7 +300,7 @@ def test_refusal_is_no_outcome(mode: Mode, argument: str, state: str, world: Wor
     assert "neptune-db:GetMLModelTrainingJobStatus" in ending.message
 
 
-# Trouble
+# Errors
 
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
@@ -340,8 +340,8 @@ def test_unknown_id(mode: Mode, world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
-def test_nothing_but_trouble(mode: Mode, world: World) -> None:
-    """Nothing but trouble for unreachable_timeout fails the wait with the last cause."""
+def test_only_transient_errors(mode: Mode, world: World) -> None:
+    """Transient errors alone for unreachable_timeout fails the wait with the last cause."""
     ending = wait(
         mode,
         world,
@@ -360,8 +360,8 @@ def test_nothing_but_trouble(mode: Mode, world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
-def test_trouble_that_passes(mode: Mode, world: World) -> None:
-    """Throttling neither fails nor ends a wait; a streak of it is told once, and so is its end."""
+def test_transient_errors_end(mode: Mode, world: World) -> None:
+    """Throttling neither fails nor ends a wait; a series of it is logged once, and so is its end."""
     ending = wait(
         mode,
         world,

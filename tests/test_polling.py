@@ -196,8 +196,8 @@ def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
     ]
 
 
-def test_trouble_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
-    """Of trouble before the first answer of a taken-over wait, a minute is not told; later trouble is."""
+def test_transient_errors_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
+    """Before the first reply of a taken-over wait, transient errors of a minute are not logged."""
     for _ in range(10):
         driver(watch(taken_over=True), Service(refusal(), reply("Completed")))
     assert lines.count("Retrying for up to") < 10
@@ -219,7 +219,7 @@ def test_deadline_is_met_to_the_second(driver: Any, clock: Clock) -> None:
     assert clock.time == pytest.approx(STARTED_AT + 100)
 
 
-def test_trouble_counts_against_the_deadline(driver: Any, clock: Clock) -> None:
+def test_transient_errors_count_against_the_deadline(driver: Any, clock: Clock) -> None:
     """Endless throttling can't outlast the deadline."""
     with pytest.raises(NeptuneMLTimeoutError, match=r"'mine' timed out after .*: no reply so far"):
         driver(watch(deadline=STARTED_AT + 100), Service(refusal()))
@@ -227,8 +227,8 @@ def test_trouble_counts_against_the_deadline(driver: Any, clock: Clock) -> None:
     assert clock.time == pytest.approx(STARTED_AT + 100)
 
 
-def test_trouble_is_told_once_per_streak(driver: Any, lines: list[str]) -> None:
-    """A streak of trouble is one warning, and one line when it is over."""
+def test_transient_errors_are_logged_once_per_series(driver: Any, lines: list[str]) -> None:
+    """A series of transient errors is one warning, and one line at its end."""
     service = Service(
         reply("InProgress"), refusal(), refusal(), reply("InProgress"), refusal(), reply("Completed")
     )
@@ -239,8 +239,8 @@ def test_trouble_is_told_once_per_streak(driver: Any, lines: list[str]) -> None:
     assert lines.count("answered again after") == 2
 
 
-def test_trouble_backs_off(driver: Any, clock: Clock) -> None:
-    """In trouble the pauses grow from a second to the poll interval."""
+def test_transient_errors_back_off(driver: Any, clock: Clock) -> None:
+    """After transient errors the pauses grow from a second to the poll interval."""
     service = Service(*[refusal()] * 5, reply("Completed"))
 
     driver(watch(poll_interval=4), service)
@@ -250,7 +250,7 @@ def test_trouble_backs_off(driver: Any, clock: Clock) -> None:
 
 @pytest.mark.parametrize("outcome", [reply("InProgress"), refusal()])
 def test_waits_drift_apart(driver: Any, clock: Clock, outcome: dict[str, Any] | NeptuneMLError) -> None:
-    """Waits that began together don't go on polling together, in trouble neither."""
+    """Waits that began together don't go on polling together, after errors neither."""
     ends = set()
     for _ in range(5):
         clock.time = STARTED_AT
@@ -302,8 +302,8 @@ def test_cancelled_while_it_asks(clock: Clock) -> None:
     assert [call and call.cancelled() for call in asked] == [True]
 
 
-def test_nothing_but_trouble(driver: Any, clock: Clock) -> None:
-    """Ten minutes of nothing but trouble fail the wait with the last cause."""
+def test_only_transient_errors(driver: Any, clock: Clock) -> None:
+    """Ten minutes of transient errors alone fail the wait with the last cause."""
     service = Service(*[refusal()] * 9, NeptuneMLUnreachableError("no route.", transient=True))
 
     with pytest.raises(
@@ -313,8 +313,8 @@ def test_nothing_but_trouble(driver: Any, clock: Clock) -> None:
         driver(watch(), service)
 
 
-def test_one_good_reply_ends_a_streak(driver: Any) -> None:
-    """Trouble that comes and goes does not add up."""
+def test_one_good_reply_ends_a_series(driver: Any) -> None:
+    """Transient errors with replies in between do not add up."""
     comes_and_goes: list[dict[str, Any] | NeptuneMLError] = [refusal(), reply("InProgress")]
     service = Service(*comes_and_goes * 40, reply("Completed"))
 
@@ -328,7 +328,7 @@ def test_one_good_reply_ends_a_streak(driver: Any) -> None:
     [refusal(http_status=403, transient=False), NOT_FOUND, NeptuneMLUnreachableError("bad certificate.")],
 )
 def test_what_does_not_pass_fails_at_once(driver: Any, error: NeptuneMLError) -> None:
-    """Permanent trouble is raised as it is, at the first poll."""
+    """A permanent error is raised as it is, at the first poll."""
     service = Service(error)
 
     with pytest.raises(type(error)) as caught:

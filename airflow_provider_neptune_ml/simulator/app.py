@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from airflow_provider_neptune_ml.simulator import errors, trouble
+from airflow_provider_neptune_ml.simulator import errors, responses
 from airflow_provider_neptune_ml.simulator.auth import Received, Verifier
 from airflow_provider_neptune_ml.simulator.errors import ServiceError
 from airflow_provider_neptune_ml.simulator.faults import SLOW, Fault, FaultRules
 from airflow_provider_neptune_ml.simulator.journal import Journal, Request
 from airflow_provider_neptune_ml.simulator.model import Operation, find_operation
+from airflow_provider_neptune_ml.simulator.responses import Answer, Line
 from airflow_provider_neptune_ml.simulator.service import Call
-from airflow_provider_neptune_ml.simulator.trouble import Answer, Line
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.simulator.service import Service
@@ -61,7 +61,7 @@ class Gateway:
 
     :param service: answers the operations.
     :param store: the resources.
-    :param faults: the rules for trouble.
+    :param faults: the rules for responses.
     :param journal: notes every request.
     :param line: the connections, to break them off.
     :param verifier: checks signatures; None to take any request.
@@ -91,14 +91,14 @@ class Gateway:
             exchange.received = await _read_body(receive, exchange.received)
             fault = self._meet(exchange)
         except ServiceError as error:
-            answer = trouble.error_answer(error, exchange.request_id)
+            answer = responses.error_answer(error, exchange.request_id)
         else:
             answer = self._work(exchange) if fault is None else await self._suffer(exchange, fault)
         self._note(exchange, answer, fault)
         if fault is not None and fault.breaks_off:
-            await trouble.break_off(fault, answer, self._line.transport(scope["client"]), receive, send)
+            await responses.break_off(fault, answer, self._line.transport(scope["client"]), receive, send)
         else:
-            await trouble.send_answer(answer, send, with_body=exchange.received.method != "HEAD")
+            await responses.send_answer(answer, send, with_body=exchange.received.method != "HEAD")
 
     def _meet(self, exchange: Exchange) -> Fault | None:
         """Find out what is asked for, and whether a fault stands in the way."""
@@ -117,12 +117,12 @@ class Gateway:
     async def _suffer(self, exchange: Exchange, fault: Fault) -> Answer:
         """Answer as a fault says, with the work done before it or not at all."""
         if fault.kind != SLOW:
-            answer = self._work(exchange) if fault.when == "after" else trouble.NOTHING_DONE
-            return trouble.spoil(fault, answer, exchange.request_id)
+            answer = self._work(exchange) if fault.when == "after" else responses.NOTHING_DONE
+            return responses.spoil(fault, answer, exchange.request_id)
         # A client may give up long before the answer: a test that counts calls must see this one.
         early = self._note(exchange, None, fault)
         done = self._work(exchange) if fault.when == "after" else None
-        await trouble.wait(fault.seconds, self._line)
+        await responses.wait(fault.seconds, self._line)
         self._journal.discard(early)
         return done or self._work(exchange)
 
@@ -133,11 +133,11 @@ class Gateway:
                 self._verifier.check(exchange.received)
             reply = self._service.answer(exchange.call())
         except ServiceError as error:
-            return trouble.error_answer(error, exchange.request_id)
+            return responses.error_answer(error, exchange.request_id)
         except Exception:
             _log.exception("%s %s", exchange.received.method, exchange.raw_path)
             failure = ServiceError("InternalFailureException", errors.INTERNAL)
-            return trouble.error_answer(failure, exchange.request_id)
+            return responses.error_answer(failure, exchange.request_id)
         return Answer(200, json.dumps(reply).encode(), exchange.request_id)
 
     def _note(self, exchange: Exchange, answer: Answer | None, fault: Fault | None) -> Request:

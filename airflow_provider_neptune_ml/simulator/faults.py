@@ -1,4 +1,4 @@
-"""Scripted trouble: rules that say which requests are answered badly, how, and how often."""
+"""Scripted faults: rules that say which requests are answered badly, how, and how often."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAULTS = (*ERRORS, *PROXY_REPLIES, SLOW, RESET, CUT, GARBLED, BINARY, REFUSED)
 @dataclass(frozen=True)
 class Fault:
     """
-    A rule for trouble.
+    A rule for a fault.
 
     :param kind: what goes wrong: an error answer (``too_many_requests`` 429, ``throttling`` 500,
         ``internal_failure`` 500, ``server_shutdown`` 500, ``client_timeout`` 408, ``read_only`` 400,

@@ -118,7 +118,7 @@ def test_start_is_sent_once(
     hook = NeptuneMLHook(config=config)
     simulator.add_fault(fault)
 
-    with pytest.raises(NeptuneMLError, match="of model training job 'mine'") as caught:
+    with pytest.raises(NeptuneMLError, match=r"^Model training job 'mine': ") as caught:
         hook.start("modeltraining", id="mine", **REQUESTS["modeltraining"])
 
     assert caught.value.transient
@@ -254,7 +254,7 @@ def test_service_error_has_all_the_service_said(hook: NeptuneMLHook) -> None:
     assert not error.transient
     assert error.detail in str(error)
     assert error.request_id in str(error)
-    assert "model training job 'model-1'" in str(error)
+    assert "Model training job 'model-1' not started: 400" in str(error)
 
 
 def test_additional_parameters_reach_the_service(hook: NeptuneMLHook, simulator: Simulator) -> None:
@@ -598,7 +598,7 @@ def test_no_credentials(connection: dict[str, Any], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("fault", ["access_denied", "read_only"])
-def test_trouble_that_stays(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
+def test_errors_that_are_not_transient(connection: dict[str, Any], simulator: Simulator, fault: str) -> None:
     """A refusal for a reason that time does not heal is not taken for a hiccup."""
     simulator.add_fault(Fault(kind=fault))
 
@@ -889,7 +889,7 @@ def test_look_up_that_fails(
     capfd: pytest.CaptureFixture[str],
     conn_id: str,
 ) -> None:
-    """Whatever Airflow's look-up raises is trouble that may pass, told without its words."""
+    """Whatever Airflow's look-up raises is a transient error, reported without its words."""
     connect(monkeypatch, connection, extra={"region_name": "us-east-1"})
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIA", "secret"))
     fail_look_ups(monkeypatch, conn_id, 1)
@@ -942,7 +942,7 @@ def test_look_up_that_fails_after_an_expiry(
 def test_helper_that_gives_expired_credentials(
     connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Expired credentials from a helper are trouble that may pass, though botocore raises a bare error."""
+    """Expired credentials from a helper are a transient error, though botocore raises a bare error."""
     expiry = tmp_path / "expiry"
     credentials = '{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": "%s"}'
     expiry.write_text(credentials % "2020-01-01T00:00:00Z")
@@ -1041,7 +1041,7 @@ def test_verify_from_a_template(verify: Any, taken: Any) -> None:
 
 
 def test_verify_that_is_not_there(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bundle that is missing is no trouble that may pass."""
+    """A bundle that is missing is no transient error."""
     connect(monkeypatch, simulator.connection, schema="https")
 
     with pytest.raises(NeptuneMLUnreachableError, match=r"check `verify`: .*No such file") as caught:

@@ -79,7 +79,7 @@ def status(simulator: Simulator) -> Any:
 # Late
 
 
-def test_kill_while_a_late_trigger_is_in_trouble(simulator: Simulator, left_as: LeftAs) -> None:
+def test_kill_while_a_late_trigger_retries(simulator: Simulator, left_as: LeftAs) -> None:
     """A user's kill while a late trigger tries in vain to stop its job stops it."""
     left_as("failed", job_id="mine")
     simulator.seed("modeltraining", "mine", status="InProgress")

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 # Killed while the job of an earlier try is looked for: at the second call, when the first has failed
 
 
-def test_kill_while_the_look_up_waits_out_trouble(simulator: Simulator) -> None:
+def test_kill_while_the_look_up_is_retried(simulator: Simulator) -> None:
     """A retry that is killed while it looks for the job of the try before stops that one."""
     first = start().execute(context())
     simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))

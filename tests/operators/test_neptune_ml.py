@@ -341,7 +341,7 @@ def test_ambiguous_start(simulator: Simulator, fault: str) -> None:
     assert statuses(simulator) == {"mine": "InProgress"}
 
 
-def test_trouble_before_the_start(simulator: Simulator) -> None:
+def test_transient_errors_before_the_start(simulator: Simulator) -> None:
     """A start that is throttled, and a look-up that fails, are tried again until they are answered."""
     first = start().execute(context())
     simulator.add_fault(Fault(kind="internal_failure", operation=GET))
@@ -508,7 +508,7 @@ def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("fault", ["reset", "too_many_requests", "internal_failure"])
-def test_kill_insists_through_trouble(simulator: Simulator, fault: str) -> None:
+def test_kill_is_retried_after_transient_errors(simulator: Simulator, fault: str) -> None:
     """A kill is not put off by a lost connection, throttling or a hiccup of the service."""
     task = start(job_id="mine")
     wait_begun(task, context())

@@ -165,7 +165,9 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
         setattr(waiting, name, {"job_id": "mine", "region_name": "us-east-1"}.get(name))
         with pytest.raises(TaskDeferred):
             waiting.execute(context())
-        reason = f"{name} is only known to a worker" if CAN_RUN_WITHOUT_WORKER else "that needs Airflow 3.3"
+        reason = (
+            f"{name} can only be rendered by a worker" if CAN_RUN_WITHOUT_WORKER else "that needs Airflow 3.3"
+        )
         assert capfd.readouterr().out.count(f"Started on a worker, not from the trigger: {reason}") == 1
 
 

@@ -73,4 +73,4 @@ def test_empty_page(simulator: Simulator, tmp_path: Path) -> None:
     page = render(simulator, tmp_path)
 
     assert page.count(">none</span>") == len(KINDS)
-    assert '<p id="trouble" role="status"></p>' in page
+    assert '<p id="notice" role="status"></p>' in page

@@ -261,7 +261,7 @@ def test_unreadable_store(simulator: Simulator, log: Log) -> None:
 
 @with_watchers
 @pytest.mark.parametrize("operation", [GET, LIST])
-def test_trouble_is_waited_out(simulator: Simulator, log: Log, operation: str) -> None:
+def test_transient_errors_are_retried(simulator: Simulator, log: Log, operation: str) -> None:
     """Throttling ends no watch, loses no job and is logged once."""
     simulator.seed("modeltraining", "nightly-1", status="InProgress")
 
@@ -301,8 +301,8 @@ def test_refusal_is_visible(simulator: Simulator, log: Log, operation: str) -> N
 
 
 @with_watchers
-def test_trouble_does_not_begin_the_watch_anew(simulator: Simulator) -> None:
-    """A job that had ended before the first look, and was seen to, is not asked again after trouble."""
+def test_transient_errors_do_not_begin_the_watch_anew(simulator: Simulator) -> None:
+    """A job seen to have ended before the watch began is not polled again after a transient error."""
     for number in range(3):
         simulator.seed("modeltraining", f"nightly-{number}", status="Completed")
     simulator.add_fault(Fault("internal_failure", operation=GET, skip=2))
@@ -313,7 +313,7 @@ def test_trouble_does_not_begin_the_watch_anew(simulator: Simulator) -> None:
             return running.ids
 
     assert asyncio.run(watch()) == []
-    # Two, the one in trouble, and that one again.
+    # Two, the one with the error, and that one again.
     assert len(simulator.calls(GET)) == 4
 
 
@@ -462,7 +462,7 @@ def test_needs_airflow_3() -> None:
 
 
 @with_watchers
-def test_restart_in_trouble_right_after_the_beginning(simulator: Simulator) -> None:
+def test_restart_while_retrying_right_after_the_beginning(simulator: Simulator) -> None:
     """A watch that has begun goes on in the next triggerer, though its first look never came to an end."""
     store = Store()
     simulator.seed("modeltraining", "nightly-1", status="InProgress")

@@ -58,7 +58,7 @@ def test_waits_do_not_all_ask_at_once(simulator: Simulator, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("trouble", "age", "least", "most"),
+    ("fault", "age", "least", "most"),
     [
         (None, 0, 50, 1000),
         (None, 3600, 0, 20),
@@ -70,7 +70,7 @@ def test_bytes_logged_at_once(
     simulator: Simulator,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
-    trouble: str | None,
+    fault: str | None,
     age: float,
     least: int,
     most: int,
@@ -78,8 +78,8 @@ def test_bytes_logged_at_once(
     """Waits that a triggerer takes over together log next to nothing at once; a new one says where it is."""
     waits = 100
     simulator.seed("modeltraining", "mine", status="InProgress")
-    if trouble:
-        simulator.add_fault(Fault(trouble, times=None))
+    if fault:
+        simulator.add_fault(Fault(fault, times=None))
     once = {"config": {"retries": {"total_max_attempts": 1}}}
 
     async def take_over() -> None:

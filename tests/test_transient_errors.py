@@ -1,4 +1,4 @@
-"""Every trouble that may pass, end to end: a wait bears it for a while, in few words, and not for ever."""
+"""Every transient error, end to end: a wait retries for a while, in few lines, and not for ever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FOREIGN = "HTTP status {}, in a form that isn't Neptune's"
 NOT_NEPTUNES = "the reply is not one of Neptune's"
 
 # Each with what a wait says of it at last.
-TROUBLES = [
+TRANSIENT_ERRORS = [
     (
         Fault("refused", seconds=3600),
         r"can't connect to cluster 127\.0\.0\.1 \(neptune_ml_default\): Connection refused\. Check host",
@@ -99,7 +99,7 @@ def make_world(
 def bear(
     mode: Mode, world: World, begin: Callable[[], object], end: Callable[[], object] | None, **settings: float
 ) -> Ending:
-    """Wait for a job that is seen once; then trouble begins, and ends, if it does, after three polls."""
+    """Wait for a job that is seen once; then errors begin, and end, if they do, after three polls."""
 
     def nothing() -> None:
         pass
@@ -118,14 +118,14 @@ def hurry_if_slow(fault: Fault, world: World) -> None:
 
 
 def told(world: World) -> tuple[int, int]:
-    """Return how often trouble was told, and how often its end."""
+    """Return how often transient errors were logged, and how often their end."""
     said = world.logged()
     return said.count("Retrying for up to"), said.count("answered again after")
 
 
-@pytest.mark.parametrize("fault", [fault for fault, _ in TROUBLES], ids=name_of)
+@pytest.mark.parametrize("fault", [fault for fault, _ in TRANSIENT_ERRORS], ids=name_of)
 def test_passes(fault: Fault, world: World) -> None:
-    """A streak of it neither ends nor fails a wait; its beginning and its end are a line each."""
+    """A series of them neither ends nor fails a wait; its beginning and its end are a line each."""
     simulator = world.simulator
     hurry_if_slow(fault, world)
 
@@ -135,7 +135,7 @@ def test_passes(fault: Fault, world: World) -> None:
     assert told(world) == (1, 1)
 
 
-@pytest.mark.parametrize(("fault", "cause"), TROUBLES, ids=name_of)
+@pytest.mark.parametrize(("fault", "cause"), TRANSIENT_ERRORS, ids=name_of)
 def test_stays(fault: Fault, cause: str, world: World) -> None:
     """Nothing else for unreachable_timeout fails a wait with the last cause."""
     hurry_if_slow(fault, world)
@@ -156,7 +156,7 @@ def test_broken_handshake(
     airflow_database: None,
     tmp_path: Path,
 ) -> None:
-    """A TLS handshake that is broken off is trouble like any other."""
+    """A TLS handshake that is broken off is a transient error like any other."""
     certificate = str(self_signed_certificate(tmp_path, "localhost"))
     monkeypatch.setenv("AWS_CA_BUNDLE", certificate)
     monkeypatch.setattr(hooks, "_SHARED", {})
