@@ -62,12 +62,10 @@ class RetryBudget:
             self.since = now
         if not self._is_logged and now - self.since >= self.quiet_for:
             self._is_logged = True
-            until = (
-                "until it answers"
-                if math.isinf(self.limit)
-                else f"for up to {format_duration(self.limit)} (unreachable_timeout)"
-            )
-            self.log.warning("%s", error.with_note(f"Retrying {until}."))
+            note = "Retrying until there is a reply."
+            if math.isfinite(self.limit):
+                note = f"Retrying for up to {format_duration(self.limit)} (unreachable_timeout)."
+            self.log.warning("%s", error.with_note(note))
         self.count += 1
         if now - self.since >= self.limit:
             duration = f"{format_duration(now - self.since)} (unreachable_timeout={self.limit:g})"

@@ -211,7 +211,8 @@ class Submission:
             raise
         except NeptuneMLError as error:
             if is_ambiguous:
-                error.add_sentence("It may have been started.")
+                earlier = "It" if error.ambiguous else "By an earlier request, it"
+                error.add_sentence(f"{earlier} may have been started.")
                 task.release_or_cancel(self._context, candidate, error, may_appear=True)
             elif candidate != self._unconsumed_id:
                 self._marker.delete()

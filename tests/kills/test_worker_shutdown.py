@@ -44,7 +44,7 @@ def test_shutdown(simulator: Simulator, left_as: LeftAs) -> None:
 
     (job,) = statuses(simulator)
     assert statuses(simulator) == {job: "InProgress"}
-    assert f"model training job {job!r} continues, and is waited for" in message
+    assert f"model training job {job!r} keeps running, and the retry adopts it" in message
     assert start(retries=1).execute(context(**KEY, try_number=2, max_tries=1)) == job
 
 

@@ -169,7 +169,11 @@ def test_stop_of_what_is_not_there(simulator: Simulator, operator: type[NeptuneM
 @pytest.mark.parametrize(
     ("operator", "arguments", "words"),
     [
-        (2, {"ml_model_training_job_id": None}, "data_processing_job_id='data-1' given: must be"),
+        (
+            2,
+            {"ml_model_training_job_id": None},
+            "data_processing_job_id='data-1' given without ml_model_training_job_id",
+        ),
         (2, {"training_job_name": "job"}, "training_job_name='job' given: must be"),
         (3, {"ml_model_transform_job_id": "x"}, "ml_model_transform_job_id='x' given: must be"),
         (
