@@ -105,6 +105,7 @@ def test_runner_of_triggers() -> None:
     assert "signal.signal(signal.SIGTERM, self._handle_signal)" in inspect.getsource(module.TriggerRunner.run)
 
 
+@needs_airflow_3
 def test_time_out_of_a_trigger() -> None:
     """triggers/neptune_ml.py reads when Airflow ends the wait, which the triggerer sets on the trigger."""
     job_runner = importlib.import_module("airflow.jobs.triggerer_job_runner")
