@@ -1048,3 +1048,20 @@ def test_verify_that_is_not_there(simulator: Simulator, monkeypatch: pytest.Monk
         NeptuneMLHook(verify="/no/such.pem", config=ONCE).list_ids("modeltraining")
 
     assert not caught.value.transient
+
+
+@pytest.mark.parametrize("fault", [Fault("refused", seconds=3600), Fault("access_denied"), None])
+def test_connection_that_is_not_saved(
+    monkeypatch: pytest.MonkeyPatch, simulator: Simulator, connection: dict[str, Any], fault: Fault | None
+) -> None:
+    """A connection that is tested before it is saved has an id that Airflow made up: no message has it."""
+    made_up = "qjzkxwvb"
+    settings = connection if fault else {**connection, "host": ""}
+    monkeypatch.setenv(f"AIRFLOW_CONN_{made_up.upper()}", json.dumps(settings))
+    if fault:
+        simulator.add_fault(fault)
+
+    works, message = NeptuneMLHook(made_up, config=ONCE).test_connection()
+
+    assert not works
+    assert made_up not in message

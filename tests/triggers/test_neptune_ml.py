@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLError
+from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLNotFoundError
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from tests.conftest import connect
+from tests.conftest import ONCE, connect
 from tests.contexts import KEY, context
 from tests.modes import Clock, first_event, rebuild
 from tests.sdk import TaskDeferred
@@ -255,3 +257,23 @@ def test_nothing_but_success_succeeds(event: dict[str, Any] | None) -> None:
 
     with pytest.raises(NeptuneMLError):
         task.execute_complete(context(), event)
+
+
+def test_error_is_the_same_in_the_worker(simulator: Simulator) -> None:
+    """What the service said to the trigger is raised in the worker with its type, text and attributes."""
+    event = json.loads(json.dumps(first_event(trigger()).payload))
+    sensor = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id="mine", deferrable=True)
+    with pytest.raises(NeptuneMLNotFoundError) as expected:
+        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
+
+    with pytest.raises(NeptuneMLNotFoundError) as caught:
+        sensor.execute_complete(context(), event)
+
+    def comparable(error: NeptuneMLNotFoundError) -> tuple[Any, ...]:
+        return str(error).split(", request id")[0], error.code, error.http_status, error.ambiguous
+
+    assert comparable(caught.value) == comparable(expected.value)
+    # A trigger of an earlier release sent the text alone.
+    del event["error"]
+    with pytest.raises(NeptuneMLError, match="No model training job 'mine'"):
+        sensor.execute_complete(context(), event)
