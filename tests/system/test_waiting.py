@@ -173,7 +173,7 @@ def test_no_worker(run: DagRun) -> None:
     )
     assert "'broken' ended as Failed" in run.log("failed_without_worker")
     for task in ("by_macro", "by_text_macro", "by_previous"):
-        assert "an argument is not known in the triggerer" in run.log(task)
+        assert "an argument can't be rendered in the triggerer" in run.log(task)
     assert "Completed on a worker, not from the trigger: outlets" in run.log("with_outlets")
 
 
