@@ -66,8 +66,8 @@ def triggerer_hung(ground: DistributedGround, run: DagRun) -> None:
 @row
 def servers_restarted(ground: DistributedGround, run: DagRun) -> None:
     """
-    Redis is restarted and has lost its queues, then PostgreSQL; what of Airflow ends is started again:
-    each start has one job.
+    Redis is restarted and has lost its queues, then PostgreSQL; the Airflow processes that exit are
+    started again: each start has one job.
     """
     with ground.airflow.supervised():
         _restart_servers(ground, run)
@@ -141,7 +141,7 @@ def everything_at_once(ground: DistributedGround, run: DagRun) -> None:
 def watcher(ground: DistributedGround, run: DagRun) -> None:
     """
     Of 24 trainings that an asset watcher sees, its triggerer is stopped (SIGTERM) and killed in
-    between: none is missed, and only the kill has an event come twice.
+    between: none is missed, and only the kill repeats events.
     """
     assert run.wait(within=PATIENCE_SECONDS) == "success"  # of its own: the Dag is there
     _until_polled(ground, WATCHED)
@@ -173,8 +173,8 @@ def watcher(ground: DistributedGround, run: DagRun) -> None:
 @row
 def many_deferred(ground: DistributedGround, run: DagRun) -> None:
     """
-    A triggerer with 500 waits is stopped (SIGTERM), which cancels nothing, and the other goes on with
-    them; then their Dag run is marked failed, which cancels each job once.
+    A triggerer with 500 waits is stopped (SIGTERM), which cancels nothing, and the other resumes them;
+    then their Dag run is marked failed, which cancels each job once.
     """
     with ground.one_triggerer() as triggerer:
         jobs = _until_started(ground, run, MANY)

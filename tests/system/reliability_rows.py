@@ -46,7 +46,7 @@ def worker_killed_before_start(ground: Ground, run: DagRun) -> None:
 
 @row
 def worker_killed_before_reply(ground: Ground, run: DagRun) -> None:
-    """A worker dies between the start request and its answer: the retry takes the job over."""
+    """A worker dies between the start request and its answer: the retry adopts the job."""
     job = ground.new_job(run)  # the fixture has its answer withheld
 
     ground.kill_worker(run)
@@ -57,7 +57,7 @@ def worker_killed_before_reply(ground: Ground, run: DagRun) -> None:
 
 @row
 def worker_killed_after_reply(ground: Ground, run: DagRun) -> None:
-    """A worker dies with the answer in hand: the retry takes the job over."""
+    """A worker dies after it has read the answer: the retry adopts the job."""
     ground.wait_for_mark("after-call")
     job = ground.new_job(run)
 
@@ -69,7 +69,7 @@ def worker_killed_after_reply(ground: Ground, run: DagRun) -> None:
 
 @row
 def worker_killed_in_wait(ground: Ground, run: DagRun) -> None:
-    """A worker dies while it waits: the retry takes the job over."""
+    """A worker dies while it waits: the retry adopts the job."""
     job = ground.polled_job(run)
 
     ground.kill_worker(run)
@@ -80,7 +80,7 @@ def worker_killed_in_wait(ground: Ground, run: DagRun) -> None:
 
 @row
 def completed_while_dead(ground: Ground, run: DagRun) -> None:
-    """A job completes after its worker died: the retry takes it over, or starts another on older Airflows."""
+    """A job completes after its worker died: the retry adopts it, or starts another on older Airflows."""
     job = ground.polled_job(run)
 
     worker = ground.worker(run)
@@ -102,7 +102,7 @@ def completed_while_dead(ground: Ground, run: DagRun) -> None:
 
 @row
 def worker_shut_down(ground: Ground, run: DagRun) -> None:
-    """A worker is shut down (SIGTERM) while it waits: the retry takes the job over."""
+    """A worker is shut down (SIGTERM) while it waits: the retry adopts the job."""
     job = ground.polled_job(run)
 
     ground.shut_worker_down(run)
@@ -142,7 +142,7 @@ def _assert_result(ground: Ground, run: DagRun, jobs: Mapping[str, str], task_id
 
 @disruptive_row
 def api_server_killed(ground: Ground, run: DagRun) -> None:
-    """The API server is killed and comes back: both ways to wait go on."""
+    """The API server is killed and comes back: the deferred wait and that in the worker continue."""
     deferred, on_worker = ground.polled_job(run), ground.polled_job(run, "sync")
 
     servers = ground.airflow.all({2: "webserver", 3: "api-server"}[AIRFLOW])
@@ -163,7 +163,7 @@ def api_server_killed(ground: Ground, run: DagRun) -> None:
 
 @disruptive_row
 def triggerer_killed(ground: Ground, run: DagRun) -> None:
-    """The triggerer is killed: the next one goes on with the wait."""
+    """The triggerer is killed: the next one resumes the wait."""
     job = ground.polled_job(run)
 
     ground.airflow.triggerer_of(run, "job").restart()
@@ -176,7 +176,7 @@ def triggerer_killed(ground: Ground, run: DagRun) -> None:
 
 @disruptive_row
 def triggerer_stopped(ground: Ground, run: DagRun) -> None:
-    """The triggerer is stopped as for a deploy (SIGTERM): the next one goes on with the wait."""
+    """The triggerer is stopped as for a deploy (SIGTERM): the next one resumes the wait."""
     job = ground.polled_job(run)
 
     triggerer = ground.airflow.triggerer_of(run, "job")
@@ -192,7 +192,7 @@ def triggerer_stopped(ground: Ground, run: DagRun) -> None:
 
 @disruptive_row
 def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
-    """The triggerer stands still, another one takes its wait over, and it comes back: the wait goes on."""
+    """The triggerer hangs, another one takes its wait over, and it comes back: the wait continues."""
     job = ground.polled_job(run)
 
     with ground.airflow.second_triggerer():
@@ -213,7 +213,7 @@ def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
 
 @disruptive_row
 def scheduler_killed(ground: Ground, run: DagRun) -> None:
-    """The scheduler is killed, and its workers with it: one wait goes on, the other is taken over."""
+    """The scheduler and its workers are killed: the deferred wait continues, a retry adopts the other job."""
     deferred, on_worker = ground.polled_job(run), ground.polled_job(run, "sync")
 
     # With a LocalExecutor the workers are the scheduler's own.
@@ -231,12 +231,12 @@ def scheduler_killed(ground: Ground, run: DagRun) -> None:
     assert (run.task("job")["try_number"], run.task("sync")["try_number"]) == (1, 2)
 
 
-# Somebody ends the task
+# A user ends the task
 
 
 @row
 def deferred_marked_failed(ground: Ground, run: DagRun) -> None:
-    """Somebody marks a deferred task failed: its job is cancelled."""
+    """A user marks a deferred task failed: its job is cancelled."""
     job = ground.polled_job(run)
 
     run.set_task_state("job", "failed")
@@ -247,7 +247,7 @@ def deferred_marked_failed(ground: Ground, run: DagRun) -> None:
 
 @row
 def deferred_marked_success(ground: Ground, run: DagRun) -> None:
-    """Somebody marks a deferred task successful: its job is cancelled."""
+    """A user marks a deferred task successful: its job is cancelled."""
     job = ground.polled_job(run)
 
     run.set_task_state("job", "success")
@@ -258,7 +258,7 @@ def deferred_marked_success(ground: Ground, run: DagRun) -> None:
 
 @row
 def deferred_cleared(ground: Ground, run: DagRun) -> None:
-    """Somebody clears a deferred task: its job is cancelled, and a new one started."""
+    """A user clears a deferred task: its job is cancelled, and a new one started."""
     job = ground.polled_job(run)
 
     run.clear("job")
@@ -268,7 +268,7 @@ def deferred_cleared(ground: Ground, run: DagRun) -> None:
 
 @row
 def running_marked_failed(ground: Ground, run: DagRun) -> None:
-    """Somebody marks a running task failed: its job is cancelled."""
+    """A user marks a running task failed: its job is cancelled."""
     job = ground.polled_job(run)
 
     run.set_task_state("job", "failed")
@@ -279,7 +279,7 @@ def running_marked_failed(ground: Ground, run: DagRun) -> None:
 
 @row
 def running_marked_success(ground: Ground, run: DagRun) -> None:
-    """Somebody marks a running task successful: its job is cancelled."""
+    """A user marks a running task successful: its job is cancelled."""
     job = ground.polled_job(run)
 
     run.set_task_state("job", "success")
@@ -290,7 +290,7 @@ def running_marked_success(ground: Ground, run: DagRun) -> None:
 
 @row
 def running_cleared(ground: Ground, run: DagRun) -> None:
-    """Somebody clears a running task: its job is cancelled, and a new one started."""
+    """A user clears a running task: its job is cancelled, and a new one started."""
     job = ground.polled_job(run)
 
     ground.clear_running(run)
@@ -300,7 +300,7 @@ def running_cleared(ground: Ground, run: DagRun) -> None:
 
 @row
 def dag_run_failed(ground: Ground, run: DagRun) -> None:
-    """Somebody marks a Dag run failed: the jobs of its deferred and of its running task are cancelled."""
+    """A user marks a Dag run failed: the jobs of its deferred and of its running task are cancelled."""
     deferred, on_worker = ground.polled_job(run), ground.polled_job(run, "sync")
 
     run.set_state("failed")
@@ -365,7 +365,7 @@ def job_failed(ground: Ground, run: DagRun) -> None:
 
 @row
 def cleared_after_success(ground: Ground, run: DagRun) -> None:
-    """Somebody clears a task that succeeded: a new job is started."""
+    """A user clears a task that succeeded: a new job is started."""
     job = ground.polled_job(run)
     ground.finish(job)
     assert ground.state_at_end(run) == "success"
