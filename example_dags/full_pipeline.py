@@ -31,7 +31,7 @@ with DAG("full_pipeline", schedule=None, tags=["neptune-ml"]) as dag:
     # [START full_pipeline_tasks]
     @task
     def check_export() -> None:
-        """Whatever has to be true before the first job costs money."""
+        """Check what has to be true before the first job, which costs money, starts."""
 
     @task
     def announce(endpoint_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Refresh what a model says of a growing graph every night; train it again when asked to."""
+"""Apply a model to a growing graph every night; train it again if `retrain` is set."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
-    # Nobody should pay for an example before they said so.
+    # An example: its first run would start jobs that cost money.
     is_paused_upon_creation=True,
     params={"retrain": Param(False, type="boolean")},
     tags=["neptune-ml"],
@@ -30,7 +30,7 @@ with DAG(
         "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
         "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
     }
-    # Trains, with a warm start from the training before.
+    # Trains, with a warm start from the last training.
     retrain = NeptuneMLPipeline(
         group_id="retrain",
         process=data,
@@ -39,7 +39,7 @@ with DAG(
         incremental=True,
         default_args={"deferrable": True},
     )
-    # Takes the model that was trained last to the graph of today.
+    # Applies the model that was trained last to today's graph.
     model = previous_job_id("retrain.train")
     trained_on = previous_job_id("retrain.train", key="data_processing_job_id")
     refresh = NeptuneMLPipeline(
@@ -53,7 +53,7 @@ with DAG(
 
     @task.branch
     def choose(model: str, params: dict[str, Any] | None = None) -> str:
-        """Train in the first run, and when asked to."""
+        """Train in the first run, and if `retrain` is set."""
         return "refresh" if model and params and not params["retrain"] else "retrain"
 
     choose(model) >> [retrain, refresh]

@@ -1,4 +1,4 @@
-"""Train, and leave nothing running when something goes wrong on the way."""
+"""Train, and cancel the job when another task fails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ with DAG(
 
     @task
     def check_data(params: dict[str, Any] | None = None) -> None:
-        """Whatever may find out, while the training runs, that its model will be of no use."""
+        """Check, while the training runs, whether its data are good."""
         if params and not params["data_is_good"]:
             raise ValueError("The data is not good: no need to go on training.")
 
