@@ -101,7 +101,7 @@ def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
         connect_timeout=PATIENCE_SECONDS, read_timeout=PATIENCE_SECONDS, retries={"total_max_attempts": 1}
     )
     monkeypatch.setattr("airflow_provider_neptune_ml.hooks.clients.KILL_CONFIG", patient)
-    names = ("kill", "kill_while_starting", "kill_question", "trigger_request")
+    names = ("kill", "kill_while_starting", "kill_question", "unhurried", "trigger_request")
     set_budgets(monkeypatch, **dict.fromkeys(names, PATIENCE_SECONDS), trigger=2 * PATIENCE_SECONDS)
     monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", PATIENCE_SECONDS)
 

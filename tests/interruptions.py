@@ -39,6 +39,13 @@ def when(happened: Callable[[], bool], act: Callable[[], object]) -> Iterator[No
         thread.join()
 
 
+def when_answered(
+    simulator: Simulator, operation: str, act: Callable[[], object]
+) -> AbstractContextManager[None]:
+    """Act as soon as the simulator has answered a call of an operation well, while the block runs."""
+    return when(lambda: any(request.status == 200 for request in simulator.calls(operation)), act)
+
+
 def signalled(
     simulator: Simulator, operation: str, number: int, *, calls: int = 1
 ) -> AbstractContextManager[None]:
@@ -74,6 +81,18 @@ def at_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
 def during(client: Any, operation: str, act: Callable[[], object], *, call: int = 1) -> None:
     """Have something done just before one of a client's requests is sent."""
     client.meta.events.register(f"before-call.neptunedata.{operation}", at_call(call, act))
+
+
+def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, **arguments: Any) -> None:
+    """Have something done just before a method of an object is called with such arguments."""
+    method, called = getattr(owner, name), at_call(call, act)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        if arguments.items() <= kwargs.items():
+            called()
+        return method(*args, **kwargs)
+
+    setattr(owner, name, interrupted)
 
 
 def wait_begun(task: Any, where: Any) -> None:

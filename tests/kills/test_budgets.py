@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import connect, set_budgets
 from tests.contexts import context
 from tests.interruptions import during, interrupted, wait_begun
-from tests.operators.tasks import CANCEL, GET, START, start
+from tests.operators.tasks import CANCEL, GET, START, cancel, start
 
 # Airflow 2 gives a killed task a minute.
 KILL, WHILE_STARTING = ("0.4", "0.2") if AIRFLOW_V_3_0_PLUS else ("0.6", "0.6")
@@ -69,3 +70,16 @@ def test_execution_timeout(silent: Simulator) -> None:
 
     with pytest.raises(NeptuneMLKilledError, match=rf"'mine': no answer within {UNHURRIED} s"):
         task.kill.raise_if_received()
+
+
+def test_kill_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill that gets no answer returns within its budget and says so."""
+    with Simulator(clock="manual") as silent:
+        connect(monkeypatch, silent.connection)
+        silent.seed("modeltraining", "mine", status="InProgress")
+        silent.add_fault(Fault(kind="slow", times=None, seconds=3600))
+        task = cancel()
+
+        outcome = cancellation.cancel_now(task.hook, task.kind, "mine", seconds=0.5)
+
+        assert outcome == (False, "no answer within 0.5 s")

@@ -76,6 +76,45 @@ def status(simulator: Simulator) -> Any:
     return simulator.describe("modeltraining", "mine")["status"]
 
 
+@pytest.mark.parametrize("cancel_on_kill", [True, False])
+def test_kill(simulator: Simulator, left_as: LeftAs, cancel_on_kill: bool) -> None:
+    """A user's kill stops the job if it was to, though Airflow cancels the trigger again while it does."""
+    left_as("failed", job_id="mine")
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task: Any = trigger(cancel_on_kill=cancel_on_kill)
+    task.task_instance = SimpleNamespace(**KEY, try_number=1)
+    task.trigger_id = 1
+
+    async def kill() -> None:
+        killing = asyncio.ensure_future(task.on_kill())
+        while not killing.done():
+            await asyncio.sleep(0.01)
+            killing.cancel()
+
+    asyncio.run(kill())
+
+    assert bool(simulator.calls("CancelMLModelTrainingJob")) is cancel_on_kill
+
+
+def test_cancelled_run_leaves_the_job_alone(simulator: Simulator) -> None:
+    """A triggerer that shuts down, or hands the trigger on, does not touch the job."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task = trigger(cancel_on_kill=True, cancel_on_timeout=True)
+
+    async def shut_down() -> None:
+        running = asyncio.ensure_future(anext(aiter(task.run())))
+        while not simulator.calls("GetMLModelTrainingJob"):
+            await asyncio.sleep(0.01)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await task.cleanup()
+
+    asyncio.run(shut_down())
+
+    assert not simulator.calls("CancelMLModelTrainingJob")
+
+
 # Late
 
 

@@ -1,9 +1,8 @@
-"""Jobs that a task might leave behind: killed or lost where nobody expects it, given up, timed out."""
+"""Jobs that a task might leave behind: given up, timed out, not known to be its own. Kills: tests/kills."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from threading import Event
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import pytest
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
-    NeptuneMLKilledError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLTimeoutError,
@@ -25,102 +23,10 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.interruptions import Interrupted, interrupted
-from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
+from tests.operators.tasks import GET, START, start, statuses
 from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
-
-
-# Killed while the job of an earlier try is looked for: at the second call, when the first has failed
-
-
-def test_kill_while_the_look_up_is_retried(simulator: Simulator) -> None:
-    """A retry that is killed while it looks for the job of the try before stops that one."""
-    first = start().execute(context())
-    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config=ONCE)
-
-    with (
-        interrupted(simulator, GET, task.on_kill, calls=2),
-        pytest.raises(NeptuneMLKilledError, match="cancellation requested"),
-    ):
-        task.execute(context(try_number=2))
-
-    assert statuses(simulator) == {first: "Stopping"}
-
-
-def test_kill_in_the_look_up_on_airflow_2(simulator: Simulator) -> None:
-    """So it does where the signal handler leaves the look-up by raising."""
-    first = start().execute(context())
-    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config=ONCE)
-
-    def act() -> None:
-        task.on_kill()
-        raise Interrupted
-
-    with pytest.raises(Interrupted), interrupted(simulator, GET, act, calls=2):
-        task.execute(context(try_number=2))
-
-    assert statuses(simulator) == {first: "Stopping"}
-
-
-def test_execution_timeout_in_the_look_up(simulator: Simulator) -> None:
-    """So does one whose execution_timeout is over by then."""
-    first = start().execute(context())
-    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(botocore_config=ONCE)
-
-    def act() -> None:
-        raise AirflowTaskTimeout
-
-    try:
-        with interrupted(simulator, GET, act, calls=2):
-            task.execute(context(try_number=2))
-    except AirflowTaskTimeout:
-        task.on_kill()  # as Airflow does
-
-    assert statuses(simulator) == {first: "Stopping"}
-
-
-def test_kill_spares_what_is_not_ours(simulator: Simulator) -> None:
-    """A first try that is killed while it looks at its user's id leaves the job of others alone."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
-    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
-    task = start(job_id="mine", botocore_config=ONCE)
-
-    with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert statuses(simulator)["mine"] == "InProgress"
-
-
-def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator, held: Event) -> None:
-    """A job that the kill itself has stopped is not asked a second time."""
-    simulator.add_fault(Fault("slow", operation=START, when="after"))
-    task = start(job_id="mine")
-
-    def act() -> None:
-        task.on_kill()
-        held.set()
-
-    with interrupted(simulator, START, act), pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert len(simulator.calls(CANCEL)) == 1
-
-
-def test_cancel_killed_before_its_client_is_there(simulator: Simulator) -> None:
-    """A cancel operator that is killed before it could send anything sends its request all the same."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
-    task = cancel()
-    task.on_kill()
-
-    with pytest.raises(NeptuneMLKilledError, match=r"'mine': cancellation requested\.$"):
-        task.execute(context())
-
-    assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
 
 
 # Given up

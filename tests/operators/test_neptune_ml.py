@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from threading import Event
 from typing import Any
 
 import pytest
 
-from airflow_provider_neptune_ml import cancellation
-from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowTaskTimeout
+from airflow_provider_neptune_ml.compat import AirflowFailException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
-    NeptuneMLKilledError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
     NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.kinds import is_valid_id
-from airflow_provider_neptune_ml.operators.neptune_ml import (
-    NeptuneMLStartModelTrainingJobOperator,
-)
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import ONCE, connect
+from tests.conftest import ONCE
 from tests.contexts import TaskStateStore, context
-from tests.interruptions import Interrupted, interrupted, wait_begun, when
+from tests.interruptions import when_answered
 from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
-
-
-def when_answered(
-    simulator: Simulator, operation: str, act: Callable[[], object]
-) -> AbstractContextManager[None]:
-    """Act as soon as the simulator has answered a call of an operation well, while the block runs."""
-    return when(lambda: any(request.status == 200 for request in simulator.calls(operation)), act)
 
 
 # Starting
@@ -364,207 +348,6 @@ def test_dag_run_that_was_made_again(simulator: Simulator) -> None:
     assert start().execute(context(try_number=2)) == again
 
 
-# Never an orphan
-
-
-def test_kill_while_waiting(simulator: Simulator) -> None:
-    """A task killed while it waits stops the job, can't go on to succeed, and says what came of the job."""
-    task = start(job_id="mine", wait_for_completion=True)
-
-    # The first call looks whether the id is taken.
-    with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError) as killed:
-        task.execute(context())
-
-    assert str(killed.value) == "The task was killed. Model training job 'mine': cancellation requested."
-    assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
-    assert statuses(simulator)["mine"] == "Stopping"
-
-
-def test_kill_before_the_start(simulator: Simulator) -> None:
-    """A task killed before its request left does not send it."""
-    task = start(job_id="mine")
-    task.on_kill()
-
-    with pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert not simulator.calls(START)
-
-
-@pytest.mark.parametrize("handler_raises", [False, True], ids=["as in Airflow 3", "as in Airflow 2"])
-def test_kill_in_the_middle_of_the_start(simulator: Simulator, held: Event, handler_raises: bool) -> None:
-    """A task killed by a signal while its request is under way stops the job that the request makes."""
-    task = start_that_is_held(simulator, held)
-
-    def on_term() -> None:
-        task.on_kill()
-        if handler_raises:
-            raise Interrupted
-
-    with (
-        interrupted(simulator, START, on_term),
-        pytest.raises(Interrupted if handler_raises else NeptuneMLKilledError),
-    ):
-        task.execute(context())
-
-    assert statuses(simulator)["mine"] == "Stopping"
-
-
-def start_that_is_held(simulator: Simulator, held: Event) -> NeptuneMLStartModelTrainingJobOperator:
-    """Return an operator whose job is there only after a kill has looked for it in vain."""
-    simulator.add_fault(Fault(kind="slow", operation=START))
-    task = start(job_id="mine")
-    task.hook.urgent_conn.meta.events.register(f"after-call.neptunedata.{GET}", lambda **_: held.set())
-    return task
-
-
-def test_execution_timeout_in_the_middle_of_the_start(simulator: Simulator, held: Event) -> None:
-    """A task whose execution_timeout is over while its request is under way stops the job that it makes."""
-    task = start_that_is_held(simulator, held)
-
-    def over() -> None:
-        raise AirflowTaskTimeout
-
-    try:
-        with interrupted(simulator, START, over):
-            task.execute(context())
-    except AirflowTaskTimeout:
-        task.on_kill()  # as Airflow does
-
-    assert statuses(simulator)["mine"] == "Stopping"
-
-
-def test_kill_between_start_and_wait(simulator: Simulator) -> None:
-    """A task killed after its request was answered, whatever it is doing, does not succeed."""
-    task = start(job_id="mine")
-    store = TaskStateStore()
-    store.delete = lambda _: task.on_kill()  # type: ignore[assignment, method-assign]
-
-    with pytest.raises(NeptuneMLKilledError):
-        task.execute(context(task_state_store=store))
-
-    assert statuses(simulator)["mine"] == "Stopping"
-
-
-def test_kill_while_looking_for_the_job_of_an_earlier_try(simulator: Simulator, held: Event) -> None:
-    """A retry that is killed before it knows the job of the try before stops it as soon as it does."""
-    first = start().execute(context())
-    task = start()
-    simulator.add_fault(Fault(kind="slow", operation=GET, skip=1))
-
-    def act() -> None:
-        task.on_kill()
-        held.set()
-
-    with interrupted(simulator, GET, act, calls=2), pytest.raises(NeptuneMLKilledError):
-        task.execute(context(try_number=2))
-
-    assert first is not None
-    assert statuses(simulator) == {first: "Stopping"}
-
-
-def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
-    """The client of a kill is there before a job is: a dying task has no time to look connections up."""
-    task = start(job_id="mine")
-    built: list[bool] = []
-    send = task.hook.start
-
-    def note_and_send(*args: Any, **kwargs: Any) -> Any:
-        built.append("urgent_conn" in task.hook._clients._parts)
-        return send(*args, **kwargs)
-
-    task.hook.start = note_and_send  # type: ignore[method-assign]
-
-    task.execute(context())
-
-    assert built == [True]
-
-
-def test_kill_wakes_a_long_sleep(simulator: Simulator) -> None:
-    """A task that sleeps for an hour between two polls notices a kill at once."""
-    task = start(job_id="mine", wait_for_completion=True, poll_interval=3600)
-
-    def overslept(signum: int, frame: object) -> None:
-        raise TimeoutError
-
-    previous = signal.signal(signal.SIGALRM, overslept)
-    signal.alarm(60)
-    try:
-        with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
-            task.execute(context())
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:
-    """With cancel_on_kill off the job is left alone; the task still does not succeed."""
-    task = start(job_id="mine", wait_for_completion=True, cancel_on_kill=False)
-
-    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert not simulator.calls(CANCEL)
-
-
-@pytest.mark.parametrize("fault", ["reset", "too_many_requests", "internal_failure"])
-def test_kill_is_retried_after_transient_errors(simulator: Simulator, fault: str) -> None:
-    """A kill is not put off by a lost connection, throttling or a hiccup of the service."""
-    task = start(job_id="mine")
-    wait_begun(task, context())
-    simulator.add_fault(Fault(kind=fault, operation=CANCEL, times=2))
-
-    task.on_kill()
-
-    assert statuses(simulator)["mine"] == "Stopping"
-
-
-def test_kill_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill that gets no answer returns within its budget and says so."""
-    with Simulator(clock="manual") as silent:
-        connect(monkeypatch, silent.connection)
-        silent.seed("modeltraining", "mine", status="InProgress")
-        silent.add_fault(Fault(kind="slow", times=None, seconds=3600))
-        task = cancel()
-
-        outcome = cancellation.cancel_now(task.hook, task.kind, "mine", seconds=0.5)
-
-        assert outcome == (False, "no answer within 0.5 s")
-
-
-def test_execution_timeout_cancels(simulator: Simulator) -> None:
-    """Airflow calls on_kill when execution_timeout is over; cancel_on_timeout decides then."""
-    for arguments, cancelled in (
-        ({}, True),
-        ({"cancel_on_timeout": False}, False),
-        ({"cancel_on_kill": False}, True),
-    ):
-        simulator.reset()
-        simulator.seed("dataprocessing", "data-1", status="Completed")
-        task = start(job_id="mine", **arguments)
-        wait_begun(task, context())
-        try:
-            raise AirflowTaskTimeout
-        except AirflowTaskTimeout:
-            task.on_kill()
-
-        assert bool(simulator.calls(CANCEL)) is cancelled
-
-
-@pytest.mark.parametrize(
-    ("cancel_on_timeout", "words"),
-    [(True, "Cancellation requested"), (False, r"Cancellation not requested \(cancel_on_timeout=False\)")],
-)
-def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> None:
-    """When its time is over the task fails, and says what became of the job."""
-    task = start(job_id="mine", wait_for_completion=True, timeout=0.05, cancel_on_timeout=cancel_on_timeout)
-
-    with pytest.raises(NeptuneMLTimeoutError, match=f"'mine' timed out .*{words}"):
-        task.execute(context())
-
-    assert bool(simulator.calls(CANCEL)) is cancel_on_timeout
-
-
 # Cancelling
 
 
@@ -614,22 +397,6 @@ def test_cancel_of_what_was_never_started(simulator: Simulator, empty: str | Non
     assert not simulator.journal
 
 
-def test_cancel_killed_before_it_was_acknowledged(simulator: Simulator, held: Event) -> None:
-    """A cancel operator that is killed without an answer sends its request once more, with the same clean."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
-    simulator.add_fault(Fault(kind="slow", operation=CANCEL))
-    task = cancel(clean=True)
-
-    def act() -> None:
-        task.on_kill()
-        held.set()
-
-    with interrupted(simulator, CANCEL, act), pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["true", "true"]
-
-
 def test_cancel_that_is_refused_because_it_was_taken(simulator: Simulator) -> None:
     """Whether the service takes a second request is not known; a job that is stopping was asked to."""
     simulator.seed("modeltraining", "mine", status="InProgress")
@@ -651,17 +418,6 @@ def test_cancel_is_sent_until_it_is_answered(simulator: Simulator) -> None:
     assert task.execute(context()) == "mine"
 
     assert statuses(simulator)["mine"] == "Stopping"
-
-
-def test_cancel_killed_after_it_was_acknowledged(simulator: Simulator) -> None:
-    """A cancel operator that is killed while it waits has nothing more to send, and does not succeed."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
-    task = cancel()
-
-    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
-        task.execute(context())
-
-    assert len(simulator.calls(CANCEL)) == 1
 
 
 def test_cancel_times_out(simulator: Simulator) -> None:

@@ -1,10 +1,11 @@
-"""Kills, time-outs and failures that come in the middle of something else, each at a moment made to order."""
+"""Kills, time-outs and failures before a task waits: as it looks for an earlier job, and around the start."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -19,29 +20,22 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
+from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import ONCE, PATIENCE_SECONDS, connect, set_budgets
+from tests.conftest import ONCE, connect, set_budgets
 from tests.contexts import TaskInstance, TaskStateStore, context
-from tests.interruptions import Interrupted, at_call, during
+from tests.interruptions import Interrupted, before, during, interrupted
 from tests.operators.tasks import CANCEL, GET, START, deploy, start, statuses
-from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 
-CREATE = "CreateMLEndpoint"
 HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
 however_ended = pytest.mark.parametrize(
     "ended",
     [HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER],
     ids=["handler returns (Airflow 3)", "handler raises (Airflow 2)", "execution_timeout"],
 )
-
-
-@pytest.fixture(autouse=True)
-def _time_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unhurried stop is not over because this machine stood still, either."""
-    set_budgets(monkeypatch, unhurried=PATIENCE_SECONDS)
 
 
 @pytest.fixture
@@ -74,43 +68,6 @@ def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
             task.on_kill()
     else:
         pytest.fail("The task succeeded.")
-
-
-def fail() -> None:
-    """Fail as Airflow's own API does."""
-    raise RuntimeError("API server: 503")
-
-
-def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, **arguments: Any) -> None:
-    """Have something done just before a method of an object is called with such arguments."""
-    method, called = getattr(owner, name), at_call(call, act)
-
-    def interrupted(*args: Any, **kwargs: Any) -> Any:
-        if arguments.items() <= kwargs.items():
-            called()
-        return method(*args, **kwargs)
-
-    setattr(owner, name, interrupted)
-
-
-def resume(task: Any, simulator: Simulator, where: Any, *, trigger_broke: bool = False) -> Any:
-    """Take a task up whose endpoint is in service, as Airflow does when its trigger has fired or broken."""
-    if trigger_broke:
-        return task.resume_execution("__fail__", {"error": "Trigger failure"}, where)
-    description = simulator.describe("endpoints", "mine")
-    event = {"status": "success", "resource_id": "mine", "description": description}
-    return task.resume_execution("execute_complete", {"event": event}, where)
-
-
-@pytest.fixture
-def deployed(simulator: Simulator) -> Any:
-    """The context of a deferred task whose endpoint is in service; no retry is left."""
-    simulator.seed("modeltraining", "training-1", status="Completed")
-    where = context(task_id="deploy", task_state_store=TaskStateStore())
-    with pytest.raises(TaskDeferred):
-        deploy(deferrable=True).execute(where)
-    simulator.finish("endpoints", "mine")
-    return where
 
 
 def asked_to_stop(simulator: Simulator) -> list[str | None]:
@@ -190,93 +147,183 @@ def test_kill_that_was_acknowledged_for_another_id(simulator: Simulator) -> None
     assert statuses(simulator)[again] == "Stopping"
 
 
-# Killed at the very end
+def test_kill_while_looking_for_the_job_of_an_earlier_try(simulator: Simulator, held: Event) -> None:
+    """A retry that is killed before it knows the job of the try before stops it as soon as it does."""
+    first = start().execute(context())
+    task = start()
+    simulator.add_fault(Fault(kind="slow", operation=GET, skip=1))
+
+    def act() -> None:
+        task.on_kill()
+        held.set()
+
+    with interrupted(simulator, GET, act, calls=2), pytest.raises(NeptuneMLKilledError):
+        task.execute(context(try_number=2))
+
+    assert first is not None
+    assert statuses(simulator) == {first: "Stopping"}
 
 
-def test_kill_while_the_note_is_taken_back(simulator: Simulator) -> None:
-    """A task never succeeds with the endpoint that a kill has just deleted, however late the kill came."""
-    simulator.seed("modeltraining", "training-1", status="Completed")
-    task, store = deploy(), TaskStateStore()
-    task.hook.start_conn.meta.events.register(
-        f"after-call.neptunedata.{CREATE}", lambda **_: simulator.finish("endpoints", "mine")
-    )
-    before(store, "delete", task.on_kill)
+def test_kill_while_the_look_up_is_retried(simulator: Simulator) -> None:
+    """A retry that is killed while it looks for the job of the try before stops that one."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config=ONCE)
 
-    execute(task, context(task_id="deploy", task_state_store=store), HANDLER_RETURNS)
+    with (
+        interrupted(simulator, GET, task.on_kill, calls=2),
+        pytest.raises(NeptuneMLKilledError, match="cancellation requested"),
+    ):
+        task.execute(context(try_number=2))
 
-    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
-
-
-@pytest.mark.parametrize("step", ["description", "note"])
-def test_kill_while_the_end_is_told(simulator: Simulator, deployed: Any, step: str) -> None:
-    """So it is where a deferred task is killed while its end is pushed, after the wait."""
-    task = deploy()
-    before_step(step, deployed, task.on_kill)
-
-    with pytest.raises(NeptuneMLKilledError, match="'mine': deletion requested"):
-        resume(task, simulator, deployed)
-
-    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+    assert statuses(simulator) == {first: "Stopping"}
 
 
-def before_step(step: str, where: Any, act: Callable[[], object]) -> None:
-    """Have something done before the description is pushed, or before the note of the start is taken back."""
-    if step == "description":
-        before(where["ti"], "xcom_push", act, key="description")
-    else:
-        before(where["task_state_store"], "delete", act)
+def test_kill_in_the_look_up_on_airflow_2(simulator: Simulator) -> None:
+    """So it does where the signal handler leaves the look-up by raising."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config=ONCE)
+
+    def act() -> None:
+        task.on_kill()
+        raise Interrupted
+
+    with pytest.raises(Interrupted), interrupted(simulator, GET, act, calls=2):
+        task.execute(context(try_number=2))
+
+    assert statuses(simulator) == {first: "Stopping"}
 
 
-@pytest.mark.parametrize("trigger_broke", [True, False])
-def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigger_broke: bool) -> None:
-    """A task that is killed when it is taken up, before it knows what it has started, stops that."""
-    task = deploy()
-    before(deployed["ti"], "xcom_pull", task.on_kill)
+def test_execution_timeout_in_the_look_up(simulator: Simulator) -> None:
+    """So does one whose execution_timeout is over by then."""
+    first = start().execute(context())
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config=ONCE)
 
-    with pytest.raises(NeptuneMLKilledError, match="'mine': deletion requested"):
-        resume(task, simulator, deployed, trigger_broke=trigger_broke)
+    def act() -> None:
+        raise AirflowTaskTimeout
 
-    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+    try:
+        with interrupted(simulator, GET, act, calls=2):
+            task.execute(context(try_number=2))
+    except AirflowTaskTimeout:
+        task.on_kill()  # as Airflow does
 
-
-# Something else than the service fails
-
-
-@pytest.mark.parametrize("step", ["description", "note"])
-@pytest.mark.parametrize(
-    ("max_tries", "words", "left"),
-    [
-        (0, "No retry follows: cancellation requested.", "Stopping"),
-        (1, "The job may be running: the retry adopts it.", "InProgress"),
-    ],
-)
-def test_failure_after_the_start(
-    simulator: Simulator, step: str, max_tries: int, words: str, left: str
-) -> None:
-    """Where Airflow itself fails after the start, the error says so, and what becomes of the job."""
-    where = context(max_tries=max_tries, task_state_store=TaskStateStore())
-    before_step(step, where, fail)
-
-    with pytest.raises(NeptuneMLError, match=r"'mine'.*API server: 503") as failed:
-        start(job_id="mine").execute(where)
-
-    assert str(failed.value).endswith(words)
-    assert isinstance(failed.value.__cause__, RuntimeError)
-    assert statuses(simulator) == {"mine": left}
+    assert statuses(simulator) == {first: "Stopping"}
 
 
-@pytest.mark.parametrize("step", ["description", "note"])
-def test_failure_after_the_wait(simulator: Simulator, deployed: Any, step: str) -> None:
-    """An endpoint in service is deleted if its task fails for such a reason and no retry follows."""
-    before_step(step, deployed, fail)
+def test_kill_spares_what_is_not_ours(simulator: Simulator) -> None:
+    """A first try that is killed while it looks at its user's id leaves the job of others alone."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(job_id="mine", botocore_config=ONCE)
 
-    with pytest.raises(
-        NeptuneMLError, match=r"'mine'.*API server: 503\. No retry follows: deletion requested\.$"
-    ) as failed:
-        resume(deploy(), simulator, deployed)
+    with interrupted(simulator, GET, task.on_kill, calls=2), pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
 
-    assert isinstance(failed.value.__cause__, RuntimeError)
-    assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
+    assert statuses(simulator)["mine"] == "InProgress"
+
+
+# Ended before the start, in the middle of it, and right after
+
+
+def test_kill_before_the_start(simulator: Simulator) -> None:
+    """A task killed before its request left does not send it."""
+    task = start(job_id="mine")
+    task.on_kill()
+
+    with pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+
+    assert not simulator.calls(START)
+
+
+def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
+    """The client of a kill is there before a job is: a dying task has no time to look connections up."""
+    task = start(job_id="mine")
+    built: list[bool] = []
+    send = task.hook.start
+
+    def note_and_send(*args: Any, **kwargs: Any) -> Any:
+        built.append("urgent_conn" in task.hook._clients._parts)
+        return send(*args, **kwargs)
+
+    task.hook.start = note_and_send  # type: ignore[method-assign]
+
+    task.execute(context())
+
+    assert built == [True]
+
+
+@pytest.mark.parametrize("handler_raises", [False, True], ids=["as in Airflow 3", "as in Airflow 2"])
+def test_kill_in_the_middle_of_the_start(simulator: Simulator, held: Event, handler_raises: bool) -> None:
+    """A task killed by a signal while its request is under way stops the job that the request makes."""
+    task = start_that_is_held(simulator, held)
+
+    def on_term() -> None:
+        task.on_kill()
+        if handler_raises:
+            raise Interrupted
+
+    with (
+        interrupted(simulator, START, on_term),
+        pytest.raises(Interrupted if handler_raises else NeptuneMLKilledError),
+    ):
+        task.execute(context())
+
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
+def start_that_is_held(simulator: Simulator, held: Event) -> NeptuneMLStartModelTrainingJobOperator:
+    """Return an operator whose job is there only after a kill has looked for it in vain."""
+    simulator.add_fault(Fault(kind="slow", operation=START))
+    task = start(job_id="mine")
+    task.hook.urgent_conn.meta.events.register(f"after-call.neptunedata.{GET}", lambda **_: held.set())
+    return task
+
+
+def test_execution_timeout_in_the_middle_of_the_start(simulator: Simulator, held: Event) -> None:
+    """A task whose execution_timeout is over while its request is under way stops the job that it makes."""
+    task = start_that_is_held(simulator, held)
+
+    def over() -> None:
+        raise AirflowTaskTimeout
+
+    try:
+        with interrupted(simulator, START, over):
+            task.execute(context())
+    except AirflowTaskTimeout:
+        task.on_kill()  # as Airflow does
+
+    assert statuses(simulator)["mine"] == "Stopping"
+
+
+def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator, held: Event) -> None:
+    """A job that the kill itself has stopped is not asked a second time."""
+    simulator.add_fault(Fault("slow", operation=START, when="after"))
+    task = start(job_id="mine")
+
+    def act() -> None:
+        task.on_kill()
+        held.set()
+
+    with interrupted(simulator, START, act), pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+
+    assert len(simulator.calls(CANCEL)) == 1
+
+
+def test_kill_between_start_and_wait(simulator: Simulator) -> None:
+    """A task killed after its request was answered, whatever it is doing, does not succeed."""
+    task = start(job_id="mine")
+    store = TaskStateStore()
+    store.delete = lambda _: task.on_kill()  # type: ignore[assignment, method-assign]
+
+    with pytest.raises(NeptuneMLKilledError):
+        task.execute(context(task_state_store=store))
+
+    assert statuses(simulator)["mine"] == "Stopping"
 
 
 # A start whose job appears late
