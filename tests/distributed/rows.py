@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from airflow_provider_neptune_ml.simulator import Fault
 from dev.rest_api import ENDED_RUN_STATES, DagRun, until
 from tests.distributed.ground import DistributedGround
-from tests.distributed.waits import HELD, MANY, SERVING, STARTS, WATCHED, sensor_jobs
+from tests.distributed.waits import FEW, FEW_SLOTS, HELD, MANY, SERVING, STARTS, WATCHED, sensor_jobs
 
 # Hundreds of tasks on two cores.
 PATIENCE_SECONDS = 1200
@@ -176,6 +176,9 @@ def many_deferred(ground: DistributedGround, run: DagRun) -> None:
     A triggerer with 500 waits is stopped (SIGTERM), which cancels nothing, and the other resumes them;
     then their Dag run is marked failed, which cancels each job once.
     """
+    # Deferred tasks take no slot of it. Its tasks are scheduled as soon as it is there.
+    pool = {"name": FEW, "slots": FEW_SLOTS, "include_deferred": False}
+    ground.airflow.api.call("POST", "/pools", pool)
     with ground.one_triggerer() as triggerer:
         jobs = _until_started(ground, run, MANY)
         _until_polled(ground, jobs)

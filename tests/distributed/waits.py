@@ -4,6 +4,8 @@ from __future__ import annotations
 
 # A queue of its own, which the workers can be told not to look at.
 HELD = "held"
+# A pool for hundreds of starts: as many at once as the workers have slots take longer on two processors.
+FEW, FEW_SLOTS = "few", 8
 # Of `everything_at_once`: 200 waits, with the last one of a pipeline.
 STARTS = {"start_deferred": 40, "start_on_worker": 6}
 SENSORS = {"poke": 6, "reschedule": 15, "deferrable": 66, "without_worker": 66}

@@ -19,7 +19,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
-from tests.distributed.waits import HELD, MANY, SENSORS, SERVING, STARTS, sensor_job
+from tests.distributed.waits import FEW, HELD, MANY, SENSORS, SERVING, STARTS, sensor_job
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
@@ -76,8 +76,7 @@ with dag_of_row("everything_at_once"):
     )
 
 with dag_of_row("many_deferred"):
-    # Not all slots of the workers at once, which on two processors takes longer for all.
-    mapped(task_id="job", deferrable=True, poll_interval=30, max_active_tis_per_dagrun=8).expand(
+    mapped(task_id="job", deferrable=True, poll_interval=30, pool=FEW).expand(
         data_processing_job_id=["data"] * MANY
     )
 
