@@ -141,7 +141,7 @@ class NeptuneMLFailedError(NeptuneMLError):
             self.log_url = part.get("cloudwatchLogUrl") or ""
             if self.reason or stage_phase(part.get("status")) is Phase.FAILED:
                 self.stage = stage.title
-            log = f"\nCloudWatch log: {self.log_url or stage.log_of(part)}"
+            log = f"\nCloudWatch log: {self.log_url}" if self.log_url else f"\n{stage.log_of(part)}"
         where = f" in stage {self.stage!r}" if self.stage else ""
         # SageMaker's reasons have several lines.
         reason = full_stop(" ".join(self.reason.split()) or "the service gave no reason")
