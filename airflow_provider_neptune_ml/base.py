@@ -104,6 +104,18 @@ def execution_deadline(task: BaseOperator, context: Context) -> float:
     return (started + allowed).timestamp() if started and allowed else math.inf
 
 
+def deadline_of(task: Any, started_at: float, latest: float) -> tuple[float, str]:
+    """
+    Return when a wait ends (epoch seconds), and the argument that sets it.
+
+    :param task: the operator or sensor.
+    :param started_at: when the wait began, in epoch seconds.
+    :param latest: what :func:`execution_deadline` returned.
+    """
+    deadline = min(started_at + task.timeout, latest)
+    return deadline, limit_of(task, by_execution_timeout=deadline == latest)
+
+
 def limit_of(task: Any, *, by_execution_timeout: bool) -> str:
     """Return the argument that sets the deadline of a wait, with its value in seconds, for messages."""
     if by_execution_timeout:

@@ -75,6 +75,11 @@ else:
         return XCom
 
 
+def has_coroutines(store: Any) -> bool:
+    """Tell whether a state store has coroutines: a thread would wait for an answer for ever."""
+    return hasattr(store, "aset")
+
+
 async def ask_store(store: Any, verb: str, *arguments: Any) -> Any:
     """
     Read or write Airflow's state store of an asset, in the triggerer.
@@ -85,9 +90,8 @@ async def ask_store(store: Any, verb: str, *arguments: Any) -> Any:
     :param verb: ``get``, ``set`` or ``delete``.
     :param arguments: the key, and the value to set.
     """
-    coroutine = getattr(store, f"a{verb}", None)
-    if coroutine is not None:
-        return await coroutine(*arguments)
+    if has_coroutines(store):
+        return await getattr(store, f"a{verb}")(*arguments)
     return await asyncio.to_thread(getattr(store, verb), *arguments)
 
 
@@ -121,4 +125,5 @@ __all__ = [
     "conf",
     "decoded",
     "get_current_context",
+    "has_coroutines",
 ]

@@ -168,18 +168,21 @@ def restored_error(message: str, state: ErrorState | None) -> NeptuneMLError:
     :param message: its text.
     :param state: what :func:`error_state` returned; None: the trigger is one of an earlier release.
     """
-    known = (
-        NeptuneMLConfigurationError,
-        NeptuneMLNotFoundError,
-        NeptuneMLServiceError,
-        NeptuneMLUnreachableError,
-    )
-    found = next((each for each in known if state and each.__name__ == state["type"]), NeptuneMLError)
-    error = found.__new__(found)
-    NeptuneMLError.__init__(error, message)
-    if state:
-        vars(error).update(state["attributes"])
-        error.args = (message,)
+    if state is None:
+        return NeptuneMLError(message)
+    known = {
+        cls.__name__: cls
+        for cls in (
+            NeptuneMLConfigurationError,
+            NeptuneMLNotFoundError,
+            NeptuneMLServiceError,
+            NeptuneMLUnreachableError,
+        )
+    }
+    cls = known.get(state["type"], NeptuneMLError)
+    error = cls.__new__(cls)
+    vars(error).update(state["attributes"])
+    error.args = (message,)
     return error
 
 

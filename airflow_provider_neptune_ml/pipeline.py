@@ -51,8 +51,8 @@ class NeptuneMLPipeline(TaskGroup):
     run. The endpoint has no teardown.
 
     .. seealso::
-        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html -
-          https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
 
     :param process: Arguments of :class:`NeptuneMLStartDataProcessingJobOperator
         <airflow_provider_neptune_ml.operators.neptune_ml.NeptuneMLStartDataProcessingJobOperator>` (default:

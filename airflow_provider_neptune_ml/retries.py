@@ -72,7 +72,7 @@ class RetryBudget:
             raise error.lasting(self.subject, duration) from None
 
     def end(self, now: float) -> None:
-        """Log that the series is over."""
+        """Log that the series has ended."""
         if self.since is not None and self._is_logged:
             self.log.info("%s: answered again after %s", self.subject, format_duration(now - self.since))
 

@@ -105,9 +105,9 @@ class Request:
         return f"{self.operation}, {self.endpoint_url}"
 
     @property
-    def advice(self) -> str:
+    def address(self) -> str:
         """What to check where something else than Neptune answers, or nothing."""
-        return f"Check host, port and schema (http or https) of connection {self.neptune_ml_conn_id!r}"
+        return f"host, port and schema (http or https) of connection {self.neptune_ml_conn_id!r}"
 
 
 def translate(error: Exception, request: Request) -> NeptuneMLError:
@@ -121,8 +121,8 @@ def translate(error: Exception, request: Request) -> NeptuneMLError:
         return _refused(error, request)
     if isinstance(error, ResponseParserError):
         return NeptuneMLUnreachableError(
-            f"{request.subject}: the reply is not one of Neptune's. {request.advice}, and any proxy or load"
-            " balancer in between.",
+            f"{request.subject}: the reply is not one of Neptune's. Check {request.address}, and any proxy or"
+            " load balancer in between.",
             transient=True,
             reference=request.reference,
         )
@@ -187,7 +187,7 @@ def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
     if foreign:
         message = (
             f"{request.subject}: HTTP status {http_status}, in a form that isn't Neptune's."
-            f" {request.advice}, and any proxy or load balancer in between."
+            f" Check {request.address}, and any proxy or load balancer in between."
         )
     elif not_found:
         message = (
@@ -228,7 +228,7 @@ def _unanswered(error: Exception, request: Request) -> NeptuneMLUnreachableError
                 reference=reference,
             )
         return NeptuneMLUnreachableError(
-            f"{subject}: TLS handshake failed ({_first_line(error)}). {request.advice}.",
+            f"{subject}: TLS handshake failed ({_first_line(error)}). Check {request.address}.",
             transient=True,
             reference=reference,
         )
@@ -237,14 +237,14 @@ def _unanswered(error: Exception, request: Request) -> NeptuneMLUnreachableError
             (e.strerror for e in _causes(error) if isinstance(e, OSError) and e.strerror), "timed out"
         )
         return not_sent(
-            f"{subject}: can't connect to {request.cluster}: {cause}. {request.advice}, and whether the"
-            " cluster can be reached from here (VPC, security group).",
+            f"{subject}: can't connect to {request.cluster}: {cause}. Check {request.address}, and whether"
+            " the cluster can be reached from here (VPC, security group).",
             transient=True,
             reference=reference,
         )
     return NeptuneMLUnreachableError(
         f"{subject}: no answer from {request.cluster}: {_first_line(error)}."
-        f" If that lasts: {request.advice[0].lower()}{request.advice[1:]}.",
+        f" If that lasts: check {request.address}.",
         transient=True,
         reference=reference,
     )

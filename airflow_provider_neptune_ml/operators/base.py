@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import (
     NeptuneMLTask,
+    deadline_of,
     execution_deadline,
     limit_of,
     missing_argument,
@@ -163,13 +164,11 @@ class NeptuneMLOperator(NeptuneMLTask):
         )
 
     def _wait(self, resource_id: str, started_at: float, latest: float = math.inf) -> Wait:
-        deadline = min(started_at + self.timeout, latest)
         return Wait(
             self.kind,
             resource_id,
             started_at,
-            deadline,
-            limit_of(self, by_execution_timeout=deadline == latest),
+            *deadline_of(self, started_at, latest),
             until_ended=self.until_ended,
             poll_interval=self.poll_interval,
             unreachable_timeout=self.unreachable_timeout,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_neptune_ml.base import NeptuneMLTask, execution_deadline, limit_of
+from airflow_provider_neptune_ml.base import NeptuneMLTask, deadline_of, execution_deadline
 from airflow_provider_neptune_ml.compat import (
     AirflowException,
     AirflowFailException,
@@ -196,13 +196,11 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def wait(self, started_at: float, latest: float = math.inf) -> Wait:
         """Describe the wait, from when until when at the latest (both in seconds since the epoch)."""
-        deadline = min(started_at + self.timeout, latest)
         return Wait(
             self.kind,
             self.resource_id,
             started_at,
-            deadline,
-            limit_of(self, by_execution_timeout=deadline == latest),
+            *deadline_of(self, started_at, latest),
             target_statuses=self.target_statuses,
             poll_interval=self.poke_interval,
             unreachable_timeout=self.unreachable_timeout,

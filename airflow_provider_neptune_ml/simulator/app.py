@@ -61,7 +61,7 @@ class Gateway:
 
     :param service: answers the operations.
     :param store: the resources.
-    :param faults: the rules for responses.
+    :param faults: the fault rules.
     :param journal: notes every request.
     :param line: the connections, to break them off.
     :param verifier: checks signatures; None to take any request.

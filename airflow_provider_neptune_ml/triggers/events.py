@@ -112,7 +112,6 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         self._name = f"Watcher of {self._row.title}s {job_id!r}"
         self._errors = _Errors(self._name, self.poll_interval, self.log)
         # None until the watch has begun.
-        self._memory: Memory | None = None
         self._delivery: Delivery | None = None
         self._watches: dict[str, Watch] = {}
 
@@ -137,14 +136,13 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until Airflow removes the trigger."""
         memory = Memory(getattr(self, "asset_state_store", None), self._key)
-        self._delivery = Delivery(memory, self.poll_interval)
         is_over: dict[str, bool] = {}
         # Airflow starts a trigger that raised again at once, and for ever: nothing may end this loop.
         while True:
             try:
-                if self._memory is None:
+                if self._delivery is None:
                     await self._begin(memory, is_over)
-                    self._memory = memory
+                    self._delivery = Delivery(memory, self.poll_interval)
                 async for event in self._poll(memory, self._delivery):
                     yield event
             except Exception as error:  # Airflow's look-ups raise whatever their backends do
@@ -155,7 +153,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
 
     async def cleanup(self) -> None:
         """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
-        if self._memory is None or self._delivery is None:
+        if self._delivery is None:
             return
         task = asyncio.ensure_future(self._delivery.close())
         while not task.done():
@@ -239,7 +237,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
     async def _describe(self, job_id: str) -> Description:
         return await with_hook(self._hook_parameters, lambda hook: hook.describe(self.kind, job_id))
 
-    def _watch(self, job_id: str, *, taken_over: bool = False) -> Watch:
+    def _watch(self, job_id: str, *, taken_over: bool) -> Watch:
         wait = Wait(self._row, job_id, time.time(), target_statuses=self.target_statuses)
         return Watch(wait, log=self.log, taken_over=taken_over)
 

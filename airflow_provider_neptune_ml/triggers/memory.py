@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from airflow_provider_neptune_ml.compat import ask_store
+from airflow_provider_neptune_ml.compat import ask_store, has_coroutines
 
 # More than can be listed; with the longest ids, still below the 64 KB that Airflow means a value to have.
 _MOST_REMEMBERED = 1200
@@ -39,7 +39,7 @@ class Memory:
     @property
     def can_write_without_answer(self) -> bool:
         """Whether a write is no thread, which would wait for its answer for ever."""
-        return hasattr(self._store, "aset")
+        return has_coroutines(self._store)
 
     async def recall(self) -> bool:
         """

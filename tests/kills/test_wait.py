@@ -170,7 +170,7 @@ def test_kill_while_the_end_is_told(simulator: Simulator, deployed: Any, step: s
 
 
 def before_step(step: str, where: Any, act: Callable[[], object]) -> None:
-    """Have something done before the description is pushed, or before the note of the start is taken back."""
+    """Have something done before the description is pushed, or before the marker is deleted."""
     if step == "description":
         before(where["ti"], "xcom_push", act, key="description")
     else:
