@@ -151,6 +151,10 @@ class ResourceKind:
         """Tell whether nothing is left to cancel: a job is in a terminal status."""
         return self.is_job and self.phase_of(description.get("status")) is not Phase.RUNNING
 
+    def is_serving(self, description: Mapping[str, Any]) -> bool:
+        """Tell whether a resource costs money until it is deleted: an endpoint in service."""
+        return not self.is_job and self.phase_of(description.get("status")) is Phase.SUCCEEDED
+
     def is_stopping(self, description: Mapping[str, Any]) -> bool:
         """Tell whether the cancellation of a resource was requested and has not completed yet."""
         return _is(description, self.statuses.stopping)
@@ -164,6 +168,17 @@ class ResourceKind:
         if self.statuses.updating:
             return _is(description, self.statuses.running)
         return self.is_under_way(description)
+
+    def is_another(self, description: Mapping[str, Any], arn: str) -> bool:
+        """
+        Tell whether a description is certainly not of the resource that was started with an ARN.
+
+        Which of its SageMaker resources a start names is not documented: only ARNs of one type are compared.
+        """
+        found = {str(part.get("arn") or "").casefold() for _, part in self.stages_in(description)}
+        kind_of_resource, _, name = arn.casefold().rpartition("/")
+        comparable = {each for each in found if name and each.startswith(f"{kind_of_resource}/")}
+        return bool(comparable) and arn.casefold() not in comparable
 
     def stages_in(self, description: Mapping[str, Any]) -> Iterator[tuple[Stage, Mapping[str, Any]]]:
         """Yield the stages that a description has, each with its part."""

@@ -199,7 +199,7 @@ class Watch:
 
     def wait(
         self,
-        fetch: Callable[[], Description],
+        fetch: Callable[[float | None], Description],
         *,
         sleep: Callable[[float], object],
         now: Callable[[], float],
@@ -207,7 +207,8 @@ class Watch:
         """
         Poll until the goal is reached.
 
-        :param fetch: describes the resource, or raises a :class:`NeptuneMLError`.
+        :param fetch: describes the resource within so many seconds (None: no limit), or raises a
+            :class:`NeptuneMLError`.
         :param sleep: waits for a number of seconds; what it raises ends the wait.
         :param now: tells the time in seconds since the epoch.
         :return: the description in which the goal was reached; empty where the resource is gone.
@@ -240,7 +241,7 @@ class Watch:
         On its own, so that no wait holds its last reply.
         """
         outcome: Description | NeptuneMLError
-        left = None if self.spec.deadline is None else max(self.spec.deadline - now(), _LAST_LOOK_SECONDS)
+        left = self._left(now())
         # Not by wait_for: before Python 3.12, it can swallow a cancellation.
         answer = asyncio.ensure_future(fetch())
         try:
@@ -255,14 +256,20 @@ class Watch:
             answer.cancel()
         return self.decide(outcome, now())
 
-    def poll(self, fetch: Callable[[], Description], now: Callable[[], float]) -> Description | None:
+    def poll(
+        self, fetch: Callable[[float | None], Description], now: Callable[[], float]
+    ) -> Description | None:
         """Poll once and decide: a description when the goal is reached, None to go on, or an error."""
         outcome: Description | NeptuneMLError
         try:
-            outcome = fetch()
+            outcome = fetch(self._left(now()))
         except NeptuneMLError as error:
             outcome = error
         return self.decide(outcome, now())
+
+    def _left(self, now: float) -> float | None:
+        """Return the seconds within which a request has to be answered."""
+        return None if self.spec.deadline is None else max(self.spec.deadline - now, _LAST_LOOK_SECONDS)
 
     def pause(self, now: float) -> float:
         """Return the seconds until the next poll: with jitter, back-off, and not past the deadline."""

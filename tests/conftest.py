@@ -9,9 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -78,20 +78,12 @@ def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_shared_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_threads_left() -> Iterator[None]:
     """A cancelled wait leaves its call to a thread: it must not be counted in the next test."""
-    pools: list[ThreadPoolExecutor] = []
-    make = threads._pool.__wrapped__
-
-    @cache
-    def pool(purpose: str) -> ThreadPoolExecutor:
-        pools.append(make(purpose))
-        return pools[-1]
-
-    monkeypatch.setattr(threads, "_pool", pool)
     yield
-    for each in pools:
-        each.shutdown()
+    for thread in threading.enumerate():
+        if thread.name == threads.NAME:
+            thread.join()
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 
+RUN_BEGAN = datetime(2026, 11, 21, 0, 0, 7, 123456, tzinfo=timezone.utc)
 # A task instance that has no map index.
 KEY: dict[str, Any] = {"dag_id": "nightly", "task_id": "train", "run_id": "manual__1", "map_index": -1}
 
@@ -58,7 +60,7 @@ class TaskStateStore(dict[str, Any]):
 def context(*, task_state_store: TaskStateStore | None = None, **task_instance: Any) -> Any:
     """Return a context for a task instance; without a store, as on Airflow before 3.3."""
     stores = {} if task_state_store is None else {"task_state_store": task_state_store}
-    return {"ti": TaskInstance(**task_instance), **stores}
+    return {"ti": TaskInstance(**task_instance), "dag_run": SimpleNamespace(start_date=RUN_BEGAN), **stores}
 
 
 @contextmanager

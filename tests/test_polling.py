@@ -76,7 +76,7 @@ def driver(request: pytest.FixtureRequest, clock: Clock) -> Any:
     """Each of the two loops, as a function of a watch and a service."""
 
     def sync(watch: Watch, service: Service) -> Any:
-        return watch.wait(service.describe, sleep=clock.sleep, now=clock.now)
+        return watch.wait(lambda _: service.describe(), sleep=clock.sleep, now=clock.now)
 
     def run_async(watch: Watch, service: Service) -> Any:
         return asyncio.run(watch.wait_async(service.describe_async, sleep=clock.sleep_async, now=clock.now))

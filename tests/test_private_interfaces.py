@@ -1,5 +1,5 @@
 """
-Every interface of Airflow and of its Amazon provider that this package relies on and that is not public.
+Every interface of Airflow, its Amazon provider and boto3 that this package relies on and that is not public.
 
 Each test is an entry of that list: it names the module that relies on the interface, and fails when a release
 changes it. What the interface is needed for, and on which versions it was read, stands where it is used.
@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
+from boto3.session import Session
+from botocore.loaders import create_loader
 
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -61,6 +63,26 @@ def test_caller_of_the_amazon_hook() -> None:
 def test_client_of_the_amazon_waiters() -> None:
     """hooks/neptune_ml.py has the name by which the provider's own waiters get a client."""
     assert "self._client" in inspect.getsource(AwsGenericHook.get_waiter)
+
+
+# boto3
+
+
+def test_session_of_a_client() -> None:
+    """hooks/transport.py puts its own HTTP session around the one that a client sends by."""
+    client = Session().client("neptunedata", region_name="eu-west-1")
+
+    assert client._endpoint.http_session.send
+    assert client._endpoint.http_session.close
+
+
+def test_core_of_a_session() -> None:
+    """hooks/neptune_ml.py has sessions share a loader; clients read botocore's data with it."""
+    core = Session()._session
+    loader = create_loader(core.get_config_variable("data_path"))
+    core.register_component("data_loader", loader)
+
+    assert core.get_component("data_loader") is loader
 
 
 # Airflow

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import timedelta
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
@@ -18,6 +19,7 @@ from boto3.session import Session
 from botocore import UNSIGNED, xform_name
 from botocore.config import Config
 from botocore.exceptions import ParamValidationError
+from botocore.loaders import Loader, create_loader
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AirflowNotFoundException
@@ -40,6 +42,7 @@ from airflow_provider_neptune_ml.hooks.errors import (
     translate_setup,
 )
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
+from airflow_provider_neptune_ml.hooks.transport import bound_replies, within
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -61,6 +64,12 @@ T = TypeVar("T")
 RENEWAL_SECONDS = 900.0
 # A client costs tens of milliseconds; what is renewed and still expired will not be better at once.
 _RENEWAL_PAUSE_SECONDS = 60.0
+
+
+@cache
+def _data_loader(data_path: str | None) -> Loader:
+    """Return what all clients of this process read botocore's data with."""
+    return create_loader(data_path)
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -229,8 +238,13 @@ class NeptuneMLHook(AwsBaseHook):
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Session:
         """Build a session; one without the search for credentials when ``iam_auth`` is false."""
         if self.cluster.iam_auth:
-            return super().get_session(region_name=region_name, deferrable=deferrable)
-        return Session(region_name=region_name)
+            session: Session = super().get_session(region_name=region_name, deferrable=deferrable)
+        else:
+            session = Session(region_name=region_name)
+        # What it has read of botocore's data is most of what a client costs.
+        core = session._session
+        core.register_component("data_loader", _data_loader(core.get_config_variable("data_path")))
+        return session
 
     def get_client_type(
         self, region_name: str | None = None, config: Config | None = None, deferrable: bool = False
@@ -251,6 +265,7 @@ class NeptuneMLHook(AwsBaseHook):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         register(client)
+        bound_replies(client)
         return client
 
     # The four verbs
@@ -303,13 +318,22 @@ class NeptuneMLHook(AwsBaseHook):
             request[ADDITIONAL] = dict(additional_parameters)
         return self._call(kind, kind.start_operation, given["id"], request, client=self.start_conn)
 
-    def describe(self, kind: ResourceKind | str, resource_id: str, *, urgent: bool = False) -> dict[str, Any]:
+    def describe(
+        self,
+        kind: ResourceKind | str,
+        resource_id: str,
+        *,
+        urgent: bool = False,
+        seconds: float | None = None,
+    ) -> dict[str, Any]:
         """
         Describe a job or endpoint.
 
         :param kind: The kind of resource.
         :param resource_id: Its id.
         :param urgent: Whether the task is dying: one request with short time-outs (default: False).
+        :param seconds: Time in seconds after which no answer is waited for any longer, whatever botocore's
+            time-outs are (default: none).
         :return: The reply: ``id``, ``status`` and what is known of each stage. Any of it may be missing.
         :raises ValueError: when the id breaks its rule; nothing is sent.
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
@@ -320,7 +344,8 @@ class NeptuneMLHook(AwsBaseHook):
         if not urgent:
             self._renew(RENEWAL_SECONDS)
         members = {"id": resource_id, **self._role()}
-        return self._call(kind, kind.get_operation, resource_id, members, client=self._client_for(urgent))
+        client = self._client_for(urgent)
+        return self._call(kind, kind.get_operation, resource_id, members, client=client, seconds=seconds)
 
     def list_ids(self, kind: ResourceKind | str, max_items: int | None = None) -> list[str]:
         """
@@ -409,7 +434,9 @@ class NeptuneMLHook(AwsBaseHook):
             unreachable_timeout=validate_seconds("unreachable_timeout", unreachable_timeout),
         )
         watch = Watch(wait, log=self.log)
-        return watch.wait(lambda: self.describe(kind, resource_id), sleep=time.sleep, now=time.time)
+        return watch.wait(
+            lambda left: self.describe(kind, resource_id, seconds=left), sleep=time.sleep, now=time.time
+        )
 
     def test_connection(self) -> tuple[bool, str]:
         """
@@ -443,9 +470,11 @@ class NeptuneMLHook(AwsBaseHook):
         members: Mapping[str, Any],
         *,
         client: BaseClient | None = None,
+        seconds: float | None = None,
     ) -> dict[str, Any]:
         try:
-            reply = getattr(client or self.conn, xform_name(operation))(**members)
+            send = partial(getattr(client or self.conn, xform_name(operation)), **members)
+            reply = send() if seconds is None else within(seconds, send, self.cluster.endpoint_url)
         except ParamValidationError as error:
             raise ValueError(f"{operation} can't be sent: {error}") from None
         except CALL_ERRORS as error:
@@ -515,8 +544,11 @@ class _SharedHook(NeptuneMLHook):
         return "NeptuneMLJobTrigger"
 
 
-_SHARED: dict[str, _SharedHook] = {}
+# The hooks of this process by their settings, the one that was asked for last at the end, and when that was.
+_SHARED: dict[str, tuple[_SharedHook, float]] = {}
 _SHARED_LOCK = threading.Lock()
+# A hook whose clients are built costs about a megabyte; more settings than this build theirs again and again.
+_SHARED_LIMIT = 32
 
 
 def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
@@ -524,12 +556,18 @@ def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
     Return the hook that all waits of this process with the same settings share; safe to call from any thread.
 
     A client costs tens of milliseconds and a megabyte, and serves any number of threads. Nothing is looked up
-    here: while one hook is at it, the waits of others go on.
+    here: while one hook is at it, the waits of others go on. One that nobody has asked for in 15 minutes is
+    dropped, and so is the one that nobody has asked for longest, where there are too many.
 
     :param parameters: The arguments of :class:`NeptuneMLHook`, plain JSON.
     """
-    key = json.dumps(parameters, sort_keys=True)
+    key, now = json.dumps(parameters, sort_keys=True), time.monotonic()
     with _SHARED_LOCK:
-        if key not in _SHARED:
-            _SHARED[key] = _SharedHook(**parameters)
-        return _SHARED[key]
+        known = _SHARED.pop(key, None)
+        hook = known[0] if known else _SharedHook(**parameters)
+        for other, (_, asked_at) in tuple(_SHARED.items()):
+            if len(_SHARED) < _SHARED_LIMIT and now < asked_at + RENEWAL_SECONDS:
+                break
+            del _SHARED[other]
+        _SHARED[key] = hook, now
+        return hook

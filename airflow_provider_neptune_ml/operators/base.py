@@ -32,9 +32,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
-    NeptuneMLServiceError,
     NeptuneMLTimeoutError,
-    NeptuneMLUnreachableError,
     full_stop,
     restored_error,
 )
@@ -121,13 +119,8 @@ class NeptuneMLOperator(NeptuneMLTask):
         if event["status"] != "success":
             if event["status"] == "timeout":
                 raise NeptuneMLTimeoutError(event["message"])
-            error = restored_error(event["message"], event.get("error"))
-            self.release_or_cancel(context, event["resource_id"], error)
-            raise error
+            raise restored_error(event["message"], event.get("error"))
         return self._finish(context, event["resource_id"], event["description"])
-
-    def release_or_cancel(self, context: Context, resource_id: str, error: NeptuneMLError) -> None:
-        """Release or cancel the resource when the wait for it fails, and add to the error which."""
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
         """Return the task's result once the wait is over."""
@@ -144,7 +137,9 @@ class NeptuneMLOperator(NeptuneMLTask):
             log=self.log,
             on_progress=lambda _: self.kill.appeared(),
         )
-        description = watch.wait(lambda: self._describe(resource_id), sleep=self.kill.sleep, now=time.time)
+        description = watch.wait(
+            lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
+        )
         return self._finish(context, resource_id, description)
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
@@ -180,9 +175,9 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Whether there is something that is this task's to cancel."""
         return self.kill.target.resource_id is not None
 
-    def _describe(self, resource_id: str) -> dict[str, Any]:
+    def _describe(self, resource_id: str, left: float | None) -> dict[str, Any]:
         try:
-            return self.hook.describe(self.kind, resource_id)
+            return self.hook.describe(self.kind, resource_id, seconds=left)
         finally:
             self.kill.raise_if_received()
 
@@ -266,55 +261,76 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def execute(self, context: Context) -> str | None:
         """Start the job, or adopt the one of an earlier try, and wait for it."""
-        submission = Submission(self, context)
-        submission.claim_earlier()
-        self.validate_arguments()
-        # Before anything is started: what a kill or the wait needs must not turn out to be missing after it.
-        self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
-        if self.deferrable:
-            self._trigger(context, "", 0.0)
-        submitted = submission.submit()
-        self.cancel_if_killed()
-        resource_id = submitted.resource_id
-        with self._cancel_on_error(context, resource_id):
+        with self._leaving_no_job(context):
+            submission = Submission(self, context)
+            submission.claim_earlier()
+            self.validate_arguments()
+            # Before anything is started: what a kill or the wait needs must not turn out to be missing after.
+            self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
+            if self.deferrable:
+                self._trigger(context, "", 0.0)
+            submitted = submission.submit()
+            self.cancel_if_killed()
+            resource_id = submitted.resource_id
             self.push(context, self.kind.id_argument, resource_id)
             self.push(context, "description", dict(submitted.description))
-        if not self.wait_for_completion:
-            return self._consume(context, resource_id)
+            if not self.wait_for_completion:
+                return self._consume(context, resource_id)
+            try:
+                return self._await(context, resource_id)
+            except NeptuneMLTimeoutError as error:
+                error.add_sentence(self._cancel_late())
+                raise
+
+    @contextmanager
+    def _leaving_no_job(self, context: Context) -> Iterator[None]:
+        """Release or cancel what may be running if the task fails, for whatever reason."""
         try:
-            return self._await(context, resource_id)
-        except NeptuneMLTimeoutError as error:
-            error.add_sentence(self._cancel_late(resource_id))
+            yield
+        except (NeptuneMLKilledError, NeptuneMLFailedError, NeptuneMLTimeoutError):
+            raise  # the job was cancelled, or ended by itself
+        except NeptuneMLError as error:
+            self._release_or_cancel(context, error)
             raise
-        except (NeptuneMLServiceError, NeptuneMLUnreachableError) as error:
-            self.release_or_cancel(context, resource_id, error)
-            raise
+        except Exception as cause:
+            if not self._is_ours:
+                raise
+            name = self.kind.name_of(str(self.kill.target.resource_id))
+            # Such as an XCom backend's.
+            failure = NeptuneMLError(
+                f"{name}: its task failed: {type(cause).__name__}: {full_stop(str(cause))}"
+            )
+            self._release_or_cancel(context, failure)
+            raise failure from cause
 
     def resume_execution(
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> str | None:
         """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
-        resource_id = self._resume(context)
-        self.cancel_if_killed()
-        if next_method != "__fail__":
-            result: str | None = super().resume_execution(next_method, next_kwargs, context)
-            return result
-        with suppress(AirflowException):  # it logs the cause
-            super().resume_execution(next_method, next_kwargs, context)
-        cause = str((next_kwargs or {}).get("error", ""))
+        with self._leaving_no_job(context):
+            resource_id = self._resume(context)
+            self.cancel_if_killed()
+            if next_method != "__fail__":
+                result: str | None = super().resume_execution(next_method, next_kwargs, context)
+                return result
+            with suppress(AirflowException):  # it logs the cause
+                super().resume_execution(next_method, next_kwargs, context)
+            raise self._interruption(resource_id, next_kwargs or {})
+
+    def _interruption(self, resource_id: str | None, details: Mapping[str, Any]) -> NeptuneMLError:
+        """Return the error for a wait that Airflow has ended; a job that timed out is cancelled."""
+        cause = str(details.get("error", ""))
         name = self.kind.name_of(str(resource_id))
         if "timeout" in cause.casefold():
             limit = limit_of(self, by_execution_timeout=self.execution_timeout is not None)
-            late = self._cancel_late(resource_id) if resource_id else ""
-            raise NeptuneMLTimeoutError(f"{name} timed out ({limit}). {late}".rstrip())
-        lines = [str(line).strip() for line in (next_kwargs or {}).get("traceback") or ()]
+            late = self._cancel_late() if resource_id else ""
+            return NeptuneMLTimeoutError(f"{name} timed out ({limit}). {late}".rstrip())
+        lines = [str(line).strip() for line in details.get("traceback") or ()]
         last = f" ({lines[-1]})" if lines else ""
         error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(cause + last)}")
         if "airflow_provider_neptune_ml" in last:
             error.add_sentence("The triggerer needs airflow-provider-neptune-ml installed, in this version.")
-        if resource_id is not None:
-            self.release_or_cancel(context, resource_id, error)
-        raise error
+        return error
 
     def _resume(self, context: Context) -> str | None:
         """Return the id of what the task has started in another process, and have a kill cancel that."""
@@ -355,7 +371,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         # The store answers the latest try alone.
         marker, resource_id = UnconsumedMarker(context), self.kill.target.resource_id
         state = state_at_shutdown(
-            context["ti"], lambda: marker.read() == resource_id, cancellation.BUDGETS.kill_question
+            context["ti"], lambda: marker.read()[0] == resource_id, cancellation.BUDGETS.kill_question
         )
         return state == "deferred" if self._has_deferred else state == "running"
 
@@ -377,15 +393,13 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return bool(decision.action.name != "FAIL")
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
-        with self._cancel_on_error(context, resource_id):
-            self.push(context, "description", dict(description))
+        self.push(context, "description", dict(description))
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:
         """Succeed with a job, which no retry adopts then; not with one that a kill has just cancelled."""
         self.kill.raise_if_received()
-        with self._cancel_on_error(context, resource_id):
-            UnconsumedMarker(context).delete()
+        UnconsumedMarker(context).delete()
         # From here on nothing is a kill's to cancel: Airflow sends SIGTERM to a task that has succeeded, too,
         # where its callbacks take long.
         ours = self.kill.target.resource_id
@@ -395,26 +409,14 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self.cancel_if_killed()
         return resource_id
 
-    @contextmanager
-    def _cancel_on_error(self, context: Context, resource_id: str) -> Iterator[None]:
-        """Release or cancel the job if anything else than the service fails, such as an XCom backend."""
-        try:
-            yield
-        except Exception as cause:
-            error = NeptuneMLError(
-                f"{self.kind.name_of(resource_id)} exists, but its task failed:"
-                f" {type(cause).__name__}: {full_stop(str(cause))}"
-            )
-            self.release_or_cancel(context, resource_id, error)
-            raise error from cause
-
-    def release_or_cancel(
-        self, context: Context, resource_id: str, error: NeptuneMLError, *, may_appear: bool = False
-    ) -> None:
+    def _release_or_cancel(self, context: Context, error: NeptuneMLError) -> None:
         """Release a job to a retry, or cancel it where none follows; the error of the task says which."""
+        resource_id, may_appear = self.kill.target
+        if resource_id is None:
+            return
         if self._retry_follows(context, error):
             error.add_sentence(f"The {self.kind.noun} may be running: the retry adopts it.")
-        elif not (self.cancel_on_timeout and self._is_ours):
+        elif not self.cancel_on_timeout:
             error.add_sentence(cancellation.cancel_late(self.kind, None))
         else:
             seconds = cancellation.BUDGETS.unhurried
@@ -429,13 +431,14 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             context["ti"].xcom_push(key=key, value=value)
             self._pushed[key] = value
 
-    def _cancel_late(self, resource_id: str) -> str:
+    def _cancel_late(self) -> str:
         """Cancel a job that timed out, if ``cancel_on_timeout``, and say what came of it."""
-        is_wanted = self.cancel_on_timeout and self._is_ours
-        what = self.kind.name_of(resource_id)
+        resource_id = self.kill.target.resource_id
+        if resource_id is None or not self.cancel_on_timeout:
+            return cancellation.cancel_late(self.kind, None)
+        name = self.kind.name_of(resource_id)
         return cancellation.cancel_late(
-            self.kind,
-            (lambda: self.retry(lambda: self.hook.stop(self.kind, resource_id), what)) if is_wanted else None,
+            self.kind, lambda: self.retry(lambda: self.hook.stop(self.kind, resource_id), name)
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker, fi
 from airflow_provider_neptune_ml.validation import is_set
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 
@@ -69,7 +71,9 @@ class Submission:
         self._ti = context["ti"]
         self._kill = task.kill
         self._marker = UnconsumedMarker(context)
-        self._unconsumed_id = self._marker.read()
+        self._unconsumed_id, self._unconsumed_arn = self._marker.read()
+        dag_run: Any = context.get("dag_run")
+        self._run_began: datetime | None = dag_run and dag_run.start_date
 
     def claim_earlier(self) -> None:
         """
@@ -98,25 +102,37 @@ class Submission:
         """Adopt the resource of an earlier try since the task was cleared."""
         if not self._task.durable:
             return None
-        kind = self._task.kind
         for attempt in range(self._ti.try_number - 1, first_try(self._ti, self._task.retries) - 1, -1):
-            latest = None
-            for candidate in ids_of(self._ti, attempt):
-                # A kill during the look-up cancels the candidate, unless the one before is still at work.
-                if latest is None or kind.is_over(latest[1]) or kind.is_stopping(latest[1]):
-                    self._claim(candidate)
-                if (description := self._look_up(candidate)) is None:
-                    break
-                latest = candidate, description
-                self._claim(candidate)
-            if latest:
-                return self._adopt(*latest, is_named_by_us=True, may_serve=True)
+            for ids in self._ids_of_earlier(attempt):
+                if latest := self._latest_of(ids):
+                    return self._adopt(*latest, is_named_by_us=True, may_serve=True)
         return None
+
+    def _ids_of_earlier(self, attempt: int) -> Iterator[Iterator[str]]:
+        """Yield the ids of an earlier try, and those that a version before 1.0 gave it."""
+        yield ids_of(self._ti, attempt, self._run_began)
+        old = next(ids_of(self._ti, attempt, None))
+        # Another Airflow may have the same ones: where the marker can tell, it has to.
+        if self._run_began and (not self._marker.is_kept or (self._unconsumed_id or "").startswith(old)):
+            yield ids_of(self._ti, attempt, None)
+
+    def _latest_of(self, ids: Iterator[str]) -> tuple[str, Description] | None:
+        """Return the resource that a try has started last."""
+        latest = None
+        for candidate in ids:
+            self._claim(candidate)
+            if (description := self._look_up(candidate)) is None:
+                break
+            latest = candidate, description
+            # Another one was started only where this one was of no use.
+            if self._task.kind.is_under_way(description) or self._task.kind.is_serving(description):
+                break
+        return latest
 
     def _submit_generated_id(self) -> Submitted:
         """Send the start request under the first id of this try that is free."""
-        for candidate in ids_of(self._ti, self._ti.try_number):
-            self._kill.aim(candidate)
+        for candidate in ids_of(self._ti, self._ti.try_number, self._run_began):
+            self._kill.aim(None)
             existing = self._look_up(candidate)
             if existing is None:
                 sent = self._send(candidate)
@@ -213,11 +229,15 @@ class Submission:
             if is_ambiguous:
                 earlier = "It" if error.ambiguous else "By an earlier request, it"
                 error.add_sentence(f"{earlier} may have been started.")
-                task.release_or_cancel(self._context, candidate, error, may_appear=True)
-            elif candidate != self._unconsumed_id:
+                raise
+            self._kill.aim(None)
+            if candidate != self._unconsumed_id:
                 self._marker.delete()
             raise
         task.cancel_if_killed()
+        if task.resource_id and not is_update:
+            # An id that anybody can use again does not tell what was started.
+            self._marker.write(candidate, str(reply.get("arn") or ""))
         task.log.info("%s started", task.kind.name_of(candidate))
         return Submitted(candidate, reply)
 
@@ -264,10 +284,11 @@ class Submission:
         :param may_serve: whether an endpoint that is in service is what this task was to create.
         """
         kind, status = self._task.kind, description.get("status")
-        is_unconsumed = candidate == self._unconsumed_id or (may_serve and not kind.is_over(description))
+        is_unconsumed = candidate == self._unconsumed_id or (may_serve and kind.is_serving(description))
         succeeded = kind.phase_of(status) is Phase.SUCCEEDED
         is_at_work = (kind.is_under_way if is_named_by_us else kind.is_creating)(description)
-        if not (is_at_work or (succeeded and is_unconsumed)):
+        is_another = candidate == self._unconsumed_id and kind.is_another(description, self._unconsumed_arn)
+        if is_another or not (is_at_work or (succeeded and is_unconsumed)):
             self._kill.aim(None)
             return None
         self._kill.aim(candidate)
@@ -279,9 +300,11 @@ class Submission:
         task, ti = self._task, self._ti
         if not task.durable or ti.try_number <= first_try(ti, task.retries):
             return ""
-        if task.resource_id:
-            return task.resource_id if self._marker.may_be(task.resource_id) else ""
-        return next(ids_of(ti, ti.try_number - 1))
+        if not task.resource_id:
+            return next(ids_of(ti, ti.try_number - 1, self._run_began))
+        # Who has started what has an id of the user's own, the marker alone tells.
+        is_possible = not self._marker.is_kept or self._unconsumed_id == task.resource_id
+        return task.resource_id if is_possible else ""
 
     def _claim(self, resource_id: str, *, is_ours: bool = True, may_appear: bool = False) -> None:
         """Have a kill cancel what may be this task's, and a teardown find it, however this try ends."""

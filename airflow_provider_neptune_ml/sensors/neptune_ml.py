@@ -214,8 +214,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         started: datetime | None = (ask and ask(context)) or ti.start_date
         return started.timestamp() if started else time.time()
 
-    def _describe(self) -> dict[str, Any]:
-        return self.hook.describe(self.kind, self.resource_id)
+    def _describe(self, left: float | None) -> dict[str, Any]:
+        return self.hook.describe(self.kind, self.resource_id, seconds=left)
 
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -15,18 +17,94 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and a cluster that
-# answers slowly must not fill the triggerer with threads.
-_THREADS = 8
+# A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and clusters that
+# answer slowly must not fill the triggerer with threads.
+NAME = "neptune-ml"
+_THREADS = 64
+_THREADS_OF_ONE_PURPOSE = 8
 
 
-@cache
-def _pool(purpose: str) -> ThreadPoolExecutor:  # noqa: ARG001
-    """Return the threads for a purpose; asked for in the event loop alone."""
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="neptune-ml")
+class _Call(NamedTuple):
+    future: Future[Any]
+    run: Callable[[], Any]
+
+    def answer(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.run())
+        except BaseException as error:  # whatever it is, the event loop gets it
+            self.future.set_exception(error)
 
 
-async def in_thread(call: Callable[[], T], purpose: str = "Airflow") -> T:
+class Threads:
+    """
+    Threads that end when there is nothing left to do, and never keep the process from ending.
+
+    Unlike those of a pool of the standard library, which stay, and are waited for at exit: silent clusters
+    would hold up the end of a triggerer.
+
+    :param limit: how many there are at most.
+    :param limit_of_one: how many of them work for the same purpose at most; the rest is left to others.
+    """
+
+    def __init__(self, limit: int = _THREADS, limit_of_one: int = _THREADS_OF_ONE_PURPOSE) -> None:
+        self._limit = limit
+        self._limit_of_one = limit_of_one
+        self._lock = threading.Lock()
+        self._busy: Counter[str] = Counter()
+        self._waiting: dict[str, deque[_Call]] = {}
+
+    def submit(self, purpose: str, run: Callable[[], T]) -> Future[T]:
+        """Run a call in a thread as soon as there is one for its purpose."""
+        future: Future[T] = Future()
+        with self._lock:
+            self._waiting.setdefault(purpose, deque()).append(_Call(future, run))
+            is_free = self._busy.total() < self._limit and self._busy[purpose] < self._limit_of_one
+            if is_free:
+                self._busy[purpose] += 1
+        if is_free:
+            threading.Thread(target=self._work, args=(purpose,), name=NAME, daemon=True).start()
+        return future
+
+    def _work(self, purpose: str) -> None:
+        while following := self._next(purpose):
+            purpose, call = following
+            call.answer()
+            # A thread keeps nothing of its last call.
+            del following, call
+
+    def _next(self, purpose: str) -> tuple[str, _Call] | None:
+        """Take the next call for a thread that is free, of the purpose that has waited longest."""
+        with self._lock:
+            self._busy[purpose] -= 1
+            for candidate in self._waiting:
+                if self._busy[candidate] < self._limit_of_one:
+                    self._busy[candidate] += 1
+                    calls = self._waiting.pop(candidate)
+                    call = calls.popleft()
+                    if calls:
+                        self._waiting[candidate] = calls
+                    return candidate, call
+            self._busy += Counter()  # drops what is zero
+            return None
+
+
+class _Purpose(Executor):
+    """The threads as asyncio takes them."""
+
+    def __init__(self, threads: Threads, purpose: str) -> None:
+        self._threads = threads
+        self._purpose = purpose
+
+    def submit(self, run: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        return self._threads.submit(self._purpose, partial(run, *args, **kwargs))
+
+
+_POLLS, _KILLS, _AIRFLOW = Threads(), Threads(), Threads()
+
+
+async def in_thread(call: Callable[[], T], threads: Threads | None = None, purpose: str = "") -> T:
     """
     Return what a call returns, without blocking the event loop.
 
@@ -34,9 +112,14 @@ async def in_thread(call: Callable[[], T], purpose: str = "Airflow") -> T:
     loop through it. From a thread of our own, the look-up would break the triggerer's line to its supervisor.
 
     :param call: What to call.
-    :param purpose: What for; calls wait for a thread only behind others of the same purpose.
+    :param threads: The threads (default: those for questions to Airflow).
+    :param purpose: What for; see :class:`Threads`.
     """
-    return await sync_to_async(call, thread_sensitive=False, executor=_pool(purpose))()
+    executor = _Purpose(threads or _AIRFLOW, purpose)
+    # Typed for the pools of the standard library; asyncio takes any executor.
+    run: Any = sync_to_async(call, thread_sensitive=False, executor=executor)  # type: ignore[call-overload]
+    result: T = await run()
+    return result
 
 
 async def with_hook(
@@ -58,4 +141,4 @@ async def with_hook(
 
         return call(shared_hook(parameters))
 
-    return await in_thread(run, f"{urgent} {json.dumps(parameters, sort_keys=True)}")
+    return await in_thread(run, _KILLS if urgent else _POLLS, json.dumps(parameters, sort_keys=True))

@@ -18,7 +18,7 @@ from airflow.triggers.base import BaseTrigger
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLNotFoundError
-from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
+from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.task_state import row_of, state_of
 
 # From Airflow 3.3 on.
@@ -91,8 +91,8 @@ def is_to_be_cancelled(
         return is_ended
     if kind.is_under_way(reply):
         return is_ended_if_under_way
-    if kind.phase_of(reply.get("status")) is Phase.SUCCEEDED and not kind.is_over(reply):
-        # An endpoint in service: its task may be about to succeed with it.
+    if kind.is_serving(reply):
+        # Its task may be about to succeed with it.
         return is_ended
     return False
 

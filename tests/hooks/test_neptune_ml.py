@@ -660,6 +660,28 @@ def test_shared_by_settings(clock: Clock) -> None:
     assert shared_hook({"verify": True, "region_name": "eu-west-1"}) is not one
 
 
+def test_clients_of_many_settings(clock: Clock) -> None:
+    """However many settings there are, few hooks are kept; one that nobody asks for any longer goes."""
+    for number in range(100):
+        shared_hook({"region_name": f"region-{number}"})
+    assert len(hooks._SHARED) == 32
+    assert json.dumps({"region_name": "region-99"}) in hooks._SHARED
+
+    clock.sleep(hooks.RENEWAL_SECONDS)
+    shared_hook({})
+    assert list(hooks._SHARED) == ["{}"]
+
+
+def test_what_clients_share(clock: Clock) -> None:
+    """Clients with other settings read botocore's data, which is most of what they cost, once."""
+    loaders = {
+        shared_hook({"config": {"read_timeout": seconds}}).get_session()._session.get_component("data_loader")
+        for seconds in (10, 11)
+    }
+
+    assert len(loaders) == 1
+
+
 def test_shared_by_threads(clock: Clock) -> None:
     """Threads that ask for a client at the same time get the same."""
     barrier = Barrier(8)

@@ -182,3 +182,21 @@ def test_clear_of_an_own_endpoint(simulator: Simulator) -> None:
 
     with pytest.raises(AirflowFailException, match="exists already"):
         create(endpoint_id="mine").execute(context(task_state_store=store, try_number=2))
+
+
+@pytest.mark.parametrize("status", ["Creating", "InService"])
+def test_endpoint_that_somebody_made_anew(simulator: Simulator, status: str) -> None:
+    """A retry leaves an endpoint alone that has its id and is another one by now, and says so."""
+    store = TaskStateStore()
+    first = create(endpoint_id="mine")
+    wait_begun(first, context(task_state_store=store))
+    first.hook.stop("endpoints", "mine")
+    simulator.advance(100_000)
+    simulator.seed("endpoints", "mine", status=status)
+    retry = create(endpoint_id="mine")
+
+    with pytest.raises(AirflowFailException, match=rf"exists already \({status}\)"):
+        retry.execute(context(task_state_store=store, try_number=2))
+    retry.on_kill()
+
+    assert len(simulator.calls(DELETE)) == 1

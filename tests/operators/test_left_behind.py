@@ -23,7 +23,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.operators.tasks import GET, START, start, statuses
+from tests.operators.tasks import CANCEL, GET, START, start, statuses
 from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -61,10 +61,56 @@ def test_wait_that_can_not_go_on(
     if deferred:
         event = {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}
         with pytest.raises(NeptuneMLError) as ended:
-            task.execute_complete(where, event)
+            task.resume_execution("execute_complete", {"event": event}, where)
 
     assert f". {words}" in str(ended.value)
     assert statuses(simulator)["mine"] == left
+
+
+@pytest.mark.parametrize("own_id", [None, "mine"], ids=["generated id", "own id"])
+@pytest.mark.parametrize(
+    ("max_tries", "words", "left"),
+    [
+        (2, "The job may be running: the retry adopts it.", "InProgress"),
+        (1, "No retry follows: cancellation requested.", "Stopping"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["access_denied", "internal_failure"])
+def test_look_up_that_fails(
+    simulator: Simulator, fault: str, max_tries: int, words: str, left: str, own_id: str | None
+) -> None:
+    """A retry that can't look for the job of the try before it leaves it to the next, or cancels it."""
+    job = start(job_id=own_id).execute(context(max_tries=max_tries))
+    simulator.add_fault(Fault(fault, operation=GET, times=None))
+    retry = start(job_id=own_id, retries=max_tries, unreachable_timeout=0)
+
+    with pytest.raises(NeptuneMLError, match=rf"Model training job '{job}'.*{words}"):
+        retry.execute(context(try_number=2, max_tries=max_tries))
+
+    assert statuses(simulator) == {job: left}
+
+
+def test_look_up_of_a_first_try_that_fails(simulator: Simulator) -> None:
+    """A first try that can't describe jobs has started none: nothing is cancelled, or said of a job."""
+    simulator.add_fault(Fault("access_denied", operation=GET, times=None))
+
+    with pytest.raises(NeptuneMLServiceError) as failed:
+        start().execute(context())
+
+    assert "retry" not in str(failed.value)
+    assert not simulator.calls(CANCEL)
+
+
+def test_retry_with_wrong_arguments(simulator: Simulator) -> None:
+    """A retry whose arguments are rendered wrongly has its job cancelled all the same."""
+    job = start().execute(context())
+    retry = start(retries=1)
+    retry.train_model_s3_location = "bucket/model"
+
+    with pytest.raises(NeptuneMLError, match=r"s3://bucket/prefix.*No retry follows: cancellation requested"):
+        retry.execute(context(try_number=2, max_tries=1))
+
+    assert statuses(simulator) == {job: "Stopping"}
 
 
 def test_start_that_was_never_answered(simulator: Simulator) -> None:

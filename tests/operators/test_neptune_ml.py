@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +18,8 @@ from airflow_provider_neptune_ml.exceptions import (
 from airflow_provider_neptune_ml.kinds import is_valid_id
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE
-from tests.contexts import TaskStateStore, context
-from tests.interruptions import when_answered
+from tests.contexts import RUN_BEGAN, TaskStateStore, context
+from tests.interruptions import wait_begun, when_answered
 from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import DAG
 
@@ -334,6 +336,47 @@ def test_transient_errors_before_the_start(simulator: Simulator) -> None:
 
     simulator.add_fault(Fault(kind="too_many_requests", operation=START))
     assert start(task_id="other").execute(context(task_id="other"))
+
+
+def elsewhere(where: Any) -> Any:
+    """Return a context as another Airflow has it for its Dag run of the same name."""
+    return {**where, "dag_run": SimpleNamespace(start_date=RUN_BEGAN + timedelta(seconds=1))}
+
+
+def before_the_upgrade(where: Any) -> Any:
+    """Return a context from which ours makes the ids that earlier versions made."""
+    return {**where, "dag_run": None}
+
+
+def test_two_airflows_on_one_cluster(simulator: Simulator) -> None:
+    """Neither a first try nor a retry touches the job of another Airflow's run of the same name."""
+    theirs = start().execute(elsewhere(context()))
+
+    ours = start().execute(context())
+    assert start().execute(context(try_number=2)) == ours
+    task = start()
+    task.execute(context(task_id="train_2", try_number=2))
+    task.on_kill()
+
+    assert ours != theirs
+    assert theirs is not None
+    assert statuses(simulator)[theirs] == "InProgress"
+
+
+@pytest.mark.parametrize("store", [None, TaskStateStore()], ids=["no store", "store"])
+def test_retry_of_a_try_of_an_earlier_version(simulator: Simulator, store: TaskStateStore | None) -> None:
+    """A retry finds the job of a try before the upgrade, whose id did not hold when the Dag run began."""
+    wait_begun(start(), before_the_upgrade(context(task_state_store=store)))
+    [before] = statuses(simulator)
+
+    assert start().execute(context(try_number=2, task_state_store=store)) == before
+
+
+def test_retry_beside_an_airflow_with_an_earlier_version(simulator: Simulator) -> None:
+    """Where the store tells that no try has started such a job, it is another Airflow's."""
+    theirs = start().execute(before_the_upgrade(context()))
+
+    assert start().execute(context(try_number=2, task_state_store=TaskStateStore())) != theirs
 
 
 def test_dag_run_that_was_made_again(simulator: Simulator) -> None:

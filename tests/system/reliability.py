@@ -70,19 +70,21 @@ class Ground:
     def jobs(self, run: DagRun, task_id: str = "job", map_index: int = -1) -> dict[str, str]:
         """Return the status of each job that a task instance started, by id and in order."""
         ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index)
-        # The ids of its tries differ in their end, see ADR 2.
-        return self._jobs(next(ids_of(ti, 1)).removesuffix("1"))
+        # What all of them have in them, see ADR 2.
+        digest = next(ids_of(ti, 1, None)).split("-")[-2]
+        return self._jobs(f"-{digest}-")
 
     def jobs_of_dag(self, dag_id: str) -> dict[str, str]:
         """Return the status of each job that a Dag started, by id and in order."""
-        return self._jobs(re.sub(r"[^A-Za-z0-9]+", "-", f"{dag_id}-").lstrip("-"))
+        begin = re.sub(r"[^A-Za-z0-9]+", "-", f"{dag_id}-").lstrip("-")
+        return {job: status for job, status in self._jobs("").items() if job.startswith(begin)}
 
-    def _jobs(self, begin: str) -> dict[str, str]:
+    def _jobs(self, part: str) -> dict[str, str]:
         return {
             job["id"]: job["status"]
             for jobs in self.cluster.overview()["kinds"].values()
             for job in jobs
-            if job["id"].startswith(begin)
+            if part in job["id"]
         }
 
     def counts(self, verb: str, since: int = 0) -> Counter[str]:

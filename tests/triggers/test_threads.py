@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +15,14 @@ import pytest
 from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from airflow_provider_neptune_ml.triggers.threads import with_hook
+from airflow_provider_neptune_ml.triggers.threads import NAME, with_hook
 from tests.contexts import KEY
 from tests.task_states import LeftAs
 
 pytestmark = pytest.mark.usefixtures("connection")
 
 THREADS = 8
+ALL_THREADS = 64
 PATIENCE_SECONDS = 30.0
 
 
@@ -72,18 +73,41 @@ def test_kill_does_not_queue_behind_polls(simulator: Simulator, left_as: LeftAs)
     assert asyncio.run(main()) == 1
 
 
-def test_polls_share_few_threads() -> None:
-    """However many waits ask at once, eight threads do it, at the same time."""
-    together = threading.Barrier(THREADS)
+def most_at_once(settings: Sequence[Mapping[str, Any]], expected: int) -> int:
+    """Return how many calls, each with its settings, were under way at the same time."""
+    together, lock = threading.Barrier(expected), threading.Lock()
+    now, most = 0, 0
 
-    def ask(_: object) -> int:
+    def ask(_: object) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
         together.wait(PATIENCE_SECONDS)
-        return threading.get_ident()
+        with lock:
+            now -= 1
 
-    async def main() -> list[int]:
-        return await asyncio.gather(*(with_hook({}, ask) for _ in range(5 * THREADS)))
+    async def main() -> None:
+        await asyncio.gather(*(with_hook(each, ask) for each in settings))
 
-    assert len(set(asyncio.run(main()))) == THREADS
+    asyncio.run(main())
+    return most
+
+
+def test_polls_share_few_threads() -> None:
+    """However many waits ask at once, eight threads do it, at the same time, and then end."""
+    assert most_at_once([{}] * 5 * THREADS, THREADS) == THREADS
+    for thread in threading.enumerate():
+        if thread.name == NAME:
+            thread.join(PATIENCE_SECONDS)
+            assert not thread.is_alive()
+
+
+def test_threads_of_many_settings() -> None:
+    """However many settings there are, the threads are limited in all, and each setting has its turn."""
+    settings = [{"region_name": f"region-{number % 128}"} for number in range(256)]
+
+    assert most_at_once(settings, ALL_THREADS) == ALL_THREADS
 
 
 def test_waits_share_a_client_outside_of_the_event_loop(simulator: Simulator) -> None:

@@ -1,0 +1,103 @@
+"""Limits of what a reply may cost: memory, and time, which botocore limits for each packet alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from typing import Any, Protocol, TypeVar
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ReadTimeoutError, ResponseStreamingError
+from botocore.parsers import ResponseParserError
+
+T = TypeVar("T")
+
+# The replies of Neptune ML have some kilobytes.
+_LONGEST_REPLY_BYTES = 4_000_000
+_LONGEST_REPLY_SECONDS = 60.0
+# Small, as a part that comes byte by byte is waited for.
+_PART_BYTES = 64
+
+
+class _Session(Protocol):
+    def send(self, request: AWSPreparedRequest) -> AWSResponse: ...
+
+    def close(self) -> None: ...
+
+
+class _Body:
+    """A body that was read, as botocore reads one."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._content
+
+
+class _BoundedSession:
+    """A client's HTTP session that gives up replies which are too long."""
+
+    def __init__(self, session: _Session) -> None:
+        self._session = session
+
+    def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        # Or the session reads it all.
+        request.stream_output = True
+        response: Any = self._session.send(request)
+        try:
+            content = _read(response.raw, request.url)
+        except (ReadTimeoutError, ResponseParserError):
+            response.raw.close()
+            raise
+        except Exception as error:  # urllib3's and http.client's, which botocore also takes for one kind
+            raise ResponseStreamingError(error=error) from error
+        return AWSResponse(response.url, response.status_code, response.headers, _Body(content))
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def bound_replies(client: Any) -> None:
+    """Have a client give up replies that are too long."""
+    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session)
+
+
+def _read(raw: Any, url: str) -> bytes:
+    parts, size, until = [], 0, time.monotonic() + _LONGEST_REPLY_SECONDS
+    for part in raw.stream(_PART_BYTES):
+        parts.append(part)
+        size += len(part)
+        if size > _LONGEST_REPLY_BYTES:
+            raise ResponseParserError(f"more than {_LONGEST_REPLY_BYTES} bytes")
+        if time.monotonic() >= until:
+            raise ReadTimeoutError(endpoint_url=url)
+    return b"".join(parts)
+
+
+def within(seconds: float, call: Callable[[], T], url: str) -> T:
+    """
+    Return what a call returns, which is waited for no longer than so many seconds.
+
+    In a thread of its own: whatever the server does, it can't hold up the caller.
+
+    :param seconds: how long.
+    :param call: sends a request.
+    :param url: where to, for the error.
+    :raises ReadTimeoutError: there was no answer by then.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # whatever it is, the caller gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="neptune-ml", daemon=True).start()
+    wait((future,), timeout=seconds)
+    if not future.done():
+        raise ReadTimeoutError(endpoint_url=url)
+    return future.result()
