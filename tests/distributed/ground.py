@@ -187,6 +187,8 @@ class Rows:
                     frozenset(count for count, error in ended if not error), errors, times
                 )
                 self._tell(f"{time.strftime('%H:%M:%S')}  {name} held {self.results[name].held} of {times}")
+                for error in errors:
+                    self._tell(error)
 
     def _try(self, row: Callable[[Any, DagRun], None], *, alone: bool) -> tuple[str, str]:
         try:
