@@ -13,10 +13,14 @@ from airflow_provider_neptune_ml.validation import validate
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from typing_extensions import Self
+
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
+# The hook, the kill of an operator and the watch of a sensor.
+_MADE_TO_RUN = {"hook", "_kill", "_watch"}
 
 
 class NeptuneMLTask(BaseOperator):
@@ -66,6 +70,19 @@ class NeptuneMLTask(BaseOperator):
         from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
         return NeptuneMLHook(**self.hook_parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the task made to run, with clients and locks: a copy makes its own."""
+        return {name: value for name, value in super().__getstate__().items() if name not in _MADE_TO_RUN}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Leave it out as well; Airflow's own method copies every attribute, whatever the state is."""
+        made = vars(self).keys() & _MADE_TO_RUN
+        memo.update({id(vars(self)[name]): None for name in made})
+        copied: Self = super().__deepcopy__(memo)
+        for name in made:
+            del vars(copied)[name]
+        return copied
 
     @property
     def resource_id(self) -> str:

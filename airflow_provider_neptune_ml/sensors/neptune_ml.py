@@ -83,6 +83,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "target_statuses")
+    _watch: Watch | None = None
 
     def __init__(
         self,
@@ -102,7 +103,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         self.end_from_trigger = end_from_trigger
         self._wants_to_start_from_trigger = start_from_trigger
         self._obstacle: str | None = None
-        self._watch: Watch | None = None
 
     def _complete_init(self) -> None:
         """Check the arguments once a leaf has set its id, and tell Airflow how to start in the triggerer."""
