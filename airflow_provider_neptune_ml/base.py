@@ -12,6 +12,7 @@ from airflow_provider_neptune_ml.validation import validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from typing_extensions import Self
 
@@ -115,9 +116,33 @@ def hook_parameters_of(settings: object) -> dict[str, Any]:
     return {renamed.get(field, field): getattr(settings, field) for field in CONNECTION_FIELDS}
 
 
+class NoTaskInstance:
+    """What stands for the task instance where a context has none: in the unit tests of users."""
+
+    dag_id = task_id = run_id = ""
+    map_index = -1
+    try_number = 1
+    max_tries = 0
+    start_date: datetime | None = None
+
+    def get_first_reschedule_date(self, context: Context) -> datetime | None:
+        """Return None: there was no poke before."""
+
+    def xcom_pull(self, **kwargs: Any) -> Any:
+        """Return None: nothing was pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Leave it."""
+
+
+def task_instance_of(context: Context) -> Any:
+    """Return the task instance of a context, or what stands for it, like a first try."""
+    return context.get("ti") or NoTaskInstance()
+
+
 def execution_deadline(task: BaseOperator, context: Context) -> float:
     """Return when ``execution_timeout`` passes (epoch seconds); Airflow doesn't count deferred time."""
-    started, allowed = context["ti"].start_date, task.execution_timeout
+    started, allowed = task_instance_of(context).start_date, task.execution_timeout
     return (started + allowed).timestamp() if started and allowed else math.inf
 
 
