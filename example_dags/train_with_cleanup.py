@@ -53,7 +53,14 @@ with DAG(
         job_id="{{ ti.xcom_pull(task_ids='start') }}",
         trigger_rule="one_failed",
     )
+
+    @task(trigger_rule="one_failed", retries=0)
+    def fail_run() -> None:
+        """Fail the run, which Airflow takes for a success if its last task is `cancel`."""
+        raise RuntimeError("A check failed, and the training was cancelled.")
+
     start >> checked >> cancel
+    [checked, cancel] >> fail_run()
     # [END cancel_one_failed]
 
     model = use_model(wait.output)
