@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from airflow_provider_neptune_ml.compat import BaseOperator
+from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from typing_extensions import Self
 
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+
+# What Airflow lets a Dag pass for a templated argument: its value, a template, or the output of a task.
+TemplatedText: TypeAlias = str | XComArg
+TemplatedNumber: TypeAlias = int | str | XComArg
+TemplatedFlag: TypeAlias = bool | str | XComArg
+TemplatedList: TypeAlias = Sequence[str | XComArg] | str | XComArg
+TemplatedDict: TypeAlias = Mapping[str, Any] | str | XComArg
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
 # The hook, the kill of an operator and the watch of a sensor.
@@ -46,11 +53,11 @@ class NeptuneMLTask(BaseOperator):
     def __init__(
         self,
         *,
-        neptune_ml_conn_id: str = "neptune_ml_default",
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        neptune_ml_conn_id: TemplatedText = "neptune_ml_default",
+        aws_conn_id: TemplatedText | None = "aws_default",
+        region_name: TemplatedText | None = None,
+        verify: TemplatedFlag | None = None,
+        botocore_config: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,7 +81,8 @@ class NeptuneMLTask(BaseOperator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what the task made to run, with clients and locks: a copy makes its own."""
-        return {name: value for name, value in super().__getstate__().items() if name not in _MADE_TO_RUN}
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name not in _MADE_TO_RUN}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Leave it out as well; Airflow's own method copies every attribute, whatever the state is."""

@@ -13,9 +13,9 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainin
 try:
     from airflow.sdk import DAG, Param, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-    from airflow.models.param import Param
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+    from airflow.models.param import Param  # type: ignore[import-not-found,no-redef]
 
 with DAG(
     "train_with_cleanup",
@@ -42,9 +42,9 @@ with DAG(
             raise ValueError("The data is not good: no need to go on training.")
 
     @task
-    def use_model(training: dict[str, Any]) -> str:
+    def use_model(training: Any) -> str:
         """Run when the training has completed and the check passed."""
-        return training["processingJob"]["outputLocation"]
+        return str(training["processingJob"]["outputLocation"])
 
     # [START cancel_one_failed]
     checked = check_data()

@@ -28,7 +28,7 @@ SAID: dict[str, Any] = {
 }
 FAILED = {"status": "Failed", "hpoJob": {"status": "Failed", "failureReason": "no", "cloudwatchLogUrl": "u"}}
 OWN_ARGUMENTS: dict[type[NeptuneMLError], Callable[[], NeptuneMLError]] = {
-    cls: lambda cls=cls: cls("No.", **SAID, ambiguous=True, reference="GET /")  # type: ignore[misc]
+    cls: lambda cls=cls: cls("No.", **SAID, ambiguous=True, reference="GET /")
     for cls in (exceptions.NeptuneMLServiceError, exceptions.NeptuneMLNotFoundError)
 } | {exceptions.NeptuneMLFailedError: lambda: exceptions.NeptuneMLFailedError(MODEL_TRAINING, "mine", FAILED)}
 ERRORS = [

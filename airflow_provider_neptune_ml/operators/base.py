@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import (
     NeptuneMLTask,
+    TemplatedDict,
+    TemplatedFlag,
     deadline_of,
     execution_deadline,
     limit_of,
@@ -228,7 +230,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     alternatives: ClassVar[Sequence[Sequence[str]]] = ()
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
-    update: bool | str = False
+    update: TemplatedFlag = False
 
     def __init__(
         self,
@@ -236,14 +238,14 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         durable: bool = True,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
-        additional_parameters: dict[str, Any] | None = None,
+        additional_parameters: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
-        self.additional_parameters = additional_parameters
+        self.additional_parameters: Any = additional_parameters
         self._pushed: dict[str, Any] = {}
 
     def validate_arguments(self) -> None:
@@ -452,7 +454,8 @@ def _required_by(cls: type[NeptuneMLStartOperator]) -> list[str]:
 
     Other arguments are those of a subclass, which is not done with its ``__init__``.
     """
-    signatures = [inspect.signature(each.__init__).parameters for each in cls.__mro__]
+    inits = [vars(each)["__init__"] for each in cls.__mro__ if "__init__" in vars(each)]
+    signatures = [inspect.signature(init).parameters for init in inits]
     return [
         name
         for name in cls.request_parameters

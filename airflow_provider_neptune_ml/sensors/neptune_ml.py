@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_neptune_ml.base import (
     NeptuneMLTask,
+    TemplatedList,
+    TemplatedText,
     deadline_of,
     execution_deadline,
     task_instance_of,
@@ -101,7 +103,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        target_statuses: Sequence[str] | None = None,
+        target_statuses: TemplatedList | None = None,
         unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
@@ -109,8 +111,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.target_statuses = target_statuses
-        self.unreachable_timeout = unreachable_timeout
+        self.target_statuses: Any = target_statuses
+        self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
         self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self._wants_to_start_from_trigger = start_from_trigger
@@ -282,7 +284,7 @@ class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):
     kind = DATA_PROCESSING
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -307,7 +309,7 @@ class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     kind = MODEL_TRAINING
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -332,7 +334,7 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
     kind = MODEL_TRANSFORM
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -357,7 +359,7 @@ class NeptuneMLEndpointSensor(NeptuneMLSensor):
     kind = ENDPOINTS
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "endpoint_id")
 
-    def __init__(self, *, endpoint_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, endpoint_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.endpoint_id = endpoint_id
         self.validate_arguments()
