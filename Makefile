@@ -68,7 +68,7 @@ lint: .venv/airflow-3/.installed ## Style and formatting
 	.venv/airflow-3/bin/ruff format --check
 
 .PHONY: types
-types: .venv/airflow-3/.installed ## Type annotations
+types: .venv/airflow-3/.installed ## Type annotations, those of the example Dags included
 	.venv/airflow-3/bin/mypy
 
 .PHONY: $(ENVIRONMENTS:%=test-%)

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from airflow_provider_neptune_ml.compat import BaseOperator
+from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.validation import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from datetime import datetime
+
+    from typing_extensions import Self
 
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
+# What Airflow lets a Dag pass for a templated argument: its value, a template, or the output of a task.
+TemplatedText: TypeAlias = str | XComArg
+TemplatedNumber: TypeAlias = int | str | XComArg
+TemplatedFlag: TypeAlias = bool | str | XComArg
+TemplatedList: TypeAlias = Sequence[str | XComArg] | str | XComArg
+TemplatedDict: TypeAlias = Mapping[str, Any] | str | XComArg
+
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
+# The hook, the kill of an operator and the watch of a sensor.
+_MADE_TO_RUN = {"hook", "_kill", "_watch"}
 
 
 class NeptuneMLTask(BaseOperator):
@@ -41,11 +53,11 @@ class NeptuneMLTask(BaseOperator):
     def __init__(
         self,
         *,
-        neptune_ml_conn_id: str = "neptune_ml_default",
-        aws_conn_id: str | None = "aws_default",
-        region_name: str | None = None,
-        verify: bool | str | None = None,
-        botocore_config: dict[str, Any] | None = None,
+        neptune_ml_conn_id: TemplatedText = "neptune_ml_default",
+        aws_conn_id: TemplatedText | None = "aws_default",
+        region_name: TemplatedText | None = None,
+        verify: TemplatedFlag | None = None,
+        botocore_config: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,6 +78,20 @@ class NeptuneMLTask(BaseOperator):
         from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
         return NeptuneMLHook(**self.hook_parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what the task made to run, with clients and locks: a copy makes its own."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return {name: value for name, value in state.items() if name not in _MADE_TO_RUN}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Leave it out as well; Airflow's own method copies every attribute, whatever the state is."""
+        made = vars(self).keys() & _MADE_TO_RUN
+        memo.update({id(vars(self)[name]): None for name in made})
+        copied: Self = super().__deepcopy__(memo)
+        for name in made:
+            del vars(copied)[name]
+        return copied
 
     @property
     def resource_id(self) -> str:
@@ -98,9 +124,33 @@ def hook_parameters_of(settings: object) -> dict[str, Any]:
     return {renamed.get(field, field): getattr(settings, field) for field in CONNECTION_FIELDS}
 
 
+class NoTaskInstance:
+    """What stands for the task instance where a context has none: in the unit tests of users."""
+
+    dag_id = task_id = run_id = ""
+    map_index = -1
+    try_number = 1
+    max_tries = 0
+    start_date: datetime | None = None
+
+    def get_first_reschedule_date(self, context: Context) -> datetime | None:
+        """Return None: there was no poke before."""
+
+    def xcom_pull(self, **kwargs: Any) -> Any:
+        """Return None: nothing was pushed."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Leave it."""
+
+
+def task_instance_of(context: Context) -> Any:
+    """Return the task instance of a context, or what stands for it, like a first try."""
+    return context.get("ti") or NoTaskInstance()
+
+
 def execution_deadline(task: BaseOperator, context: Context) -> float:
     """Return when ``execution_timeout`` passes (epoch seconds); Airflow doesn't count deferred time."""
-    started, allowed = context["ti"].start_date, task.execution_timeout
+    started, allowed = task_instance_of(context).start_date, task.execution_timeout
     return (started + allowed).timestamp() if started and allowed else math.inf
 
 

@@ -18,7 +18,7 @@ and the request id come last. Links stand on lines of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from airflow_provider_neptune_ml.compat import AirflowException
@@ -42,6 +42,10 @@ class NeptuneMLError(AirflowException):
         # For AWS support, behind everything else.
         self._reference = reference
         super().__init__(self.with_note(""))
+
+    def __reduce__(self) -> tuple[Callable[..., NeptuneMLError], tuple[Any, ...], dict[str, Any]]:
+        """Copy and pickle it as what it is: Python would call ``__init__`` with the message alone."""
+        return _bare, (type(self), *self.args), vars(self).copy()
 
     def with_note(self, note: str) -> str:
         """Return the message with a sentence added."""
@@ -179,11 +183,14 @@ def restored_error(message: str, state: ErrorState | None) -> NeptuneMLError:
             NeptuneMLUnreachableError,
         )
     }
-    cls = known.get(state["type"], NeptuneMLError)
-    error = cls.__new__(cls)
+    error = _bare(known.get(state["type"], NeptuneMLError), message)
     vars(error).update(state["attributes"])
-    error.args = (message,)
     return error
+
+
+def _bare(cls: type[NeptuneMLError], *args: Any) -> NeptuneMLError:
+    """Return an error with its message, but none of its attributes."""
+    return cls.__new__(cls, *args)
 
 
 def full_stop(text: str) -> str:

@@ -63,6 +63,7 @@ SCENES = (
             "start": "success",
             "check_data": "failed",
             "cancel": "success",
+            "fail_run": "failed",
             "wait": "failed",
             "use_model": "upstream_failed",
             "clean_up": "success",

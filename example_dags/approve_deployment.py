@@ -12,8 +12,8 @@ from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
 try:
     from airflow.sdk import DAG, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
 
 with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
     # [START approve_deployment]

@@ -9,9 +9,9 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainin
 try:
     from airflow.sdk import DAG, Param, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-    from airflow.models.param import Param
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+    from airflow.models.param import Param  # type: ignore[import-not-found,no-redef]
 
 with DAG(
     "gate_on_existing_job",
@@ -23,9 +23,9 @@ with DAG(
     wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id="{{ params.job_id }}", mode="reschedule")
 
     @task
-    def use_model(training: dict[str, Any]) -> str:
+    def use_model(training: Any) -> str:
         """Run when the training has completed."""
-        return training["processingJob"]["outputLocation"]
+        return str(training["processingJob"]["outputLocation"])
 
     use_model(wait.output)
     # [END gate_on_existing_job]

@@ -10,9 +10,9 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainin
 try:
     from airflow.sdk import DAG, Param, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-    from airflow.models.param import Param
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+    from airflow.models.param import Param  # type: ignore[import-not-found,no-redef]
 
 with DAG(
     "gate_on_training",
@@ -33,8 +33,8 @@ with DAG(
     wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id=start.output, mode="reschedule")
 
     @task
-    def use_model(training: dict[str, Any]) -> str:
-        return training["processingJob"]["outputLocation"]  # where the model's artifacts are
+    def use_model(training: Any) -> str:
+        return str(training["processingJob"]["outputLocation"])  # where the model's artifacts are
 
     use_model(wait.output)
     # [END gate_on_training]

@@ -10,9 +10,9 @@ from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job
 try:
     from airflow.sdk import DAG, Param, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-    from airflow.models.param import Param
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+    from airflow.models.param import Param  # type: ignore[import-not-found,no-redef]
 
 with DAG(
     "nightly_incremental",

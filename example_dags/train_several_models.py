@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLStartModelTrainingJobOperator
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
 
 try:
     from airflow.sdk import DAG, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
 
 with DAG(
     "train_several_models",
@@ -36,9 +38,9 @@ with DAG(
     )
 
     @task(trigger_rule="all_done")
-    def pick(job_ids: list[str]) -> str:
+    def pick(job_ids: Any) -> str:
         """Return the training to serve, of those that completed: compare their metrics here."""
-        return next(iter(job_ids))
+        return str(next(iter(job_ids)))
 
     NeptuneMLPipeline(group_id="serve", train=pick(train.output), deploy={"endpoint_id": "movies"})
     # [END train_several_models]

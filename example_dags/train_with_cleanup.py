@@ -13,9 +13,9 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainin
 try:
     from airflow.sdk import DAG, Param, task
 except ImportError:  # Airflow 2
-    from airflow.decorators import task
-    from airflow.models.dag import DAG
-    from airflow.models.param import Param
+    from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+    from airflow.models.param import Param  # type: ignore[import-not-found,no-redef]
 
 with DAG(
     "train_with_cleanup",
@@ -42,9 +42,9 @@ with DAG(
             raise ValueError("The data is not good: no need to go on training.")
 
     @task
-    def use_model(training: dict[str, Any]) -> str:
+    def use_model(training: Any) -> str:
         """Run when the training has completed and the check passed."""
-        return training["processingJob"]["outputLocation"]
+        return str(training["processingJob"]["outputLocation"])
 
     # [START cancel_one_failed]
     checked = check_data()
@@ -53,7 +53,14 @@ with DAG(
         job_id="{{ ti.xcom_pull(task_ids='start') }}",
         trigger_rule="one_failed",
     )
+
+    @task(trigger_rule="one_failed", retries=0)
+    def fail_run() -> None:
+        """Fail the run, which Airflow takes for a success if its last task is `cancel`."""
+        raise RuntimeError("A check failed, and the training was cancelled.")
+
     start >> checked >> cancel
+    [checked, cancel] >> fail_run()
     # [END cancel_one_failed]
 
     model = use_model(wait.output)

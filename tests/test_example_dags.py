@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import re
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from airflow import __version__
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.simulator import Simulator
 from dev.cluster_policy.airflow_local_settings import task_policy
+from tests import dag_files
 from tests.conftest import connect
 from tests.sdk import DAG
 
@@ -26,12 +28,7 @@ pytestmark = pytest.mark.usefixtures("airflow_database")
 
 def load(name: str) -> DAG:
     """Import an example and return its Dag."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    dag: DAG = module.dag
+    dag = dag_files.load(FOLDER / f"{name}.py")
     for task in dag.tasks:
         task_policy(task)
     return dag
@@ -86,7 +83,7 @@ def test_train_with_cleanup(fast: Simulator) -> None:
     state, tasks = run("train_with_cleanup")
 
     assert state == "success"
-    assert tasks["cancel"] == "skipped"
+    assert (tasks["cancel"], tasks["fail_run"]) == ("skipped", "skipped")
     assert tasks["clean_up"] == "success"
     assert tasks["use_model"] == "success"
 
@@ -103,10 +100,51 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
 
         assert state == "failed"
         assert tasks["cancel"] == "success"
-        assert tasks["wait"] == "failed"
+        assert (tasks["wait"], tasks["fail_run"]) == ("failed", "failed")
         assert tasks["use_model"] == "upstream_failed"
         [job] = simulator.overview()["kinds"]["modeltraining"]
         assert job["status"] == "Stopped"
+
+
+GUIDE = """
+with DAG("guide", schedule=None, default_args={"poll_interval": 1}) as dag:
+    start = NeptuneMLStartModelTrainingJobOperator(
+        task_id="start",
+        data_processing_job_id="nightly-data",
+        train_model_s3_location="s3://my-bucket/models",
+        wait_for_completion=False,
+    )
+
+    @task
+    def check_data():
+        assert DATA_IS_GOOD
+
+"""
+
+
+@pytest.mark.parametrize("data_is_good", [True, False])
+def test_guide_keeps_a_run_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_is_good: bool
+) -> None:
+    """What the guide shows for a check is enough by itself: when the check fails, so does the run."""
+    page = (FOLDER.parent / "docs" / "tasks.md").read_text()
+    [quote] = re.findall(r"cancel_one_failed -->\n```python\n(.*?)```", page, re.DOTALL)
+    text = GUIDE.replace("DATA_IS_GOOD", str(data_is_good)) + textwrap.indent(quote, "    ")
+    with Simulator(speed=30) as simulator:
+        connect(monkeypatch, simulator.connection)
+        simulator.seed("dataprocessing", "nightly-data", status="Completed")
+        simulator.script("modeltraining", seconds={"hpoJob": 24 * 3600.0})
+
+        state, tasks = dag_files.run(dag_files.write_dag(monkeypatch, tmp_path, text))
+
+        [job] = simulator.overview()["kinds"]["modeltraining"]
+    last = {"cancel": tasks["cancel"], "fail_run": tasks["fail_run"]}
+    if data_is_good:
+        assert (state, job["status"]) == ("success", "InProgress")
+        assert last == {"cancel": "skipped", "fail_run": "skipped"}
+    else:
+        assert (state, job["status"]) == ("failed", "Stopped")
+        assert last == {"cancel": "success", "fail_run": "failed"}
 
 
 def bodies(simulator: Simulator, operation: str) -> list[dict[str, Any]]:

@@ -79,9 +79,10 @@ def test_template_fields(leaf: type[NeptuneMLTask]) -> None:
     assert len(fields) == len(set(fields))
     assert set(fields) <= set(known)
     for name, parameter in known.items():
-        if re.search(r"\b(str|list|dict|Sequence)\b", str(parameter.annotation)):
+        if re.search(r"\b(str|list|dict|Sequence|Mapping|Templated\w+)\b", str(parameter.annotation)):
             assert name in fields, name
     for name in fields:
+        assert str(known[name].annotation).startswith("Templated"), name
         described = re.search(rf":param {name}:(.*?)(?= :param | :raises | :return|$)", docs)
         assert described, name
         assert "(templated)" in described.group(1), name

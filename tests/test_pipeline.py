@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import connect
+from tests.conftest import connect, use_dags_folder
 from tests.pipeline_dags import pipelines
 from tests.sdk import DAG, task
 
@@ -183,10 +182,7 @@ def test_dag_is_valid() -> None:
 @pytest.fixture
 def dags_folder(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Dags folder with the pipelines of this module."""
-    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    path = Path(__file__).parent / "pipeline_dags"
-    bundle = {"name": "dags-folder", "classpath": classpath, "kwargs": {"path": str(path)}}
-    monkeypatch.setenv("AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST", json.dumps([bundle]))
+    use_dags_folder(monkeypatch, Path(__file__).parent / "pipeline_dags")
 
 
 @pytest.mark.usefixtures("dags_folder")

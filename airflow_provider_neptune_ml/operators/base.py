@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import (
     NeptuneMLTask,
+    TemplatedDict,
+    TemplatedFlag,
     deadline_of,
     execution_deadline,
     limit_of,
     missing_argument,
+    task_instance_of,
 )
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -222,7 +225,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     alternatives: ClassVar[Sequence[Sequence[str]]] = ()
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
-    update: bool | str = False
+    update: TemplatedFlag = False
 
     def __init__(
         self,
@@ -230,14 +233,14 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         durable: bool = True,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
-        additional_parameters: dict[str, Any] | None = None,
+        additional_parameters: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.durable = durable
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
-        self.additional_parameters = additional_parameters
+        self.additional_parameters: Any = additional_parameters
         self._pushed: dict[str, Any] = {}
 
     def validate_arguments(self) -> None:
@@ -265,6 +268,11 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             submission = Submission(self, context)
             submission.claim_earlier()
             self.validate_arguments()
+            if not self.resource_id and "ti" not in context:
+                raise ValueError(
+                    f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no task"
+                    " instance (ti), of which an id is made"
+                )
             # Before anything is started: what a kill or the wait needs must not turn out to be missing after.
             self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
             if self.deferrable:
@@ -334,7 +342,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _resume(self, context: Context) -> str | None:
         """Return the id of what the task has started in another process, and have a kill cancel that."""
-        ti = context["ti"]
+        ti = task_instance_of(context)
         key = self.kind.id_argument
         resource_id = ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) or None
         # What is updated may have served before.
@@ -377,7 +385,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _retry_follows(self, context: Context, error: NeptuneMLError) -> bool:
         """Tell whether a retry adopts the job after a try that fails with an error."""
-        ti = context["ti"]
+        ti = task_instance_of(context)
         if not self.durable or ti.try_number > (ti.max_tries or 0):
             return False
         # From Airflow 3.3 on.
@@ -428,7 +436,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""
         if value != self._pushed.get(key, type(value)()):
-            context["ti"].xcom_push(key=key, value=value)
+            task_instance_of(context).xcom_push(key=key, value=value)
             self._pushed[key] = value
 
     def _cancel_late(self) -> str:
@@ -443,10 +451,19 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
 
 @cache
-def _required_by(leaf: type[NeptuneMLStartOperator]) -> list[str]:
-    """Return the arguments without a default; once a class, as every parse of a Dag file asks."""
-    parameters = inspect.signature(leaf.__init__).parameters.values()
-    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+def _required_by(cls: type[NeptuneMLStartOperator]) -> list[str]:
+    """
+    Return the members of the request that have no default; once a class, as every parse of a Dag file asks.
+
+    Other arguments are those of a subclass, which is not done with its ``__init__``.
+    """
+    inits = [vars(each)["__init__"] for each in cls.__mro__ if "__init__" in vars(each)]
+    signatures = [inspect.signature(init).parameters for init in inits]
+    return [
+        name
+        for name in cls.request_parameters
+        if any(name in known and known[name].default is inspect.Parameter.empty for known in signatures)
+    ]
 
 
 class NeptuneMLStopOperator(NeptuneMLOperator):
@@ -483,7 +500,7 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
         self.cancel_if_killed()
         self.retry(lambda: self.hook.urgent_conn, "Connection to Neptune ML")
         # After a deletion that was carried out, another try gets "not found".
-        may_be_done = context["ti"].try_number > 1
+        may_be_done = task_instance_of(context).try_number > 1
 
         def stop() -> bool:
             nonlocal may_be_done

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from airflow_provider_neptune_ml.base import (
+    TemplatedDict,
+    TemplatedFlag,
+    TemplatedList,
+    TemplatedNumber,
+    TemplatedText,
+)
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
 
@@ -72,21 +79,21 @@ class NeptuneMLStartDataProcessingJobOperator(NeptuneMLStartOperator):
     def __init__(
         self,
         *,
-        input_data_s3_location: str,
-        processed_data_s3_location: str,
-        job_id: str | None = None,
-        previous_data_processing_job_id: str | None = None,
-        sagemaker_iam_role_arn: str | None = None,
-        neptune_iam_role_arn: str | None = None,
-        processing_instance_type: str | None = None,
-        processing_instance_volume_size_in_gb: int | None = None,
-        processing_time_out_in_seconds: int | None = None,
-        model_type: str | None = None,
-        config_file_name: str | None = None,
-        subnets: list[str] | None = None,
-        security_group_ids: list[str] | None = None,
-        volume_encryption_kms_key: str | None = None,
-        s3_output_encryption_kms_key: str | None = None,
+        input_data_s3_location: TemplatedText,
+        processed_data_s3_location: TemplatedText,
+        job_id: TemplatedText | None = None,
+        previous_data_processing_job_id: TemplatedText | None = None,
+        sagemaker_iam_role_arn: TemplatedText | None = None,
+        neptune_iam_role_arn: TemplatedText | None = None,
+        processing_instance_type: TemplatedText | None = None,
+        processing_instance_volume_size_in_gb: TemplatedNumber | None = None,
+        processing_time_out_in_seconds: TemplatedNumber | None = None,
+        model_type: TemplatedText | None = None,
+        config_file_name: TemplatedText | None = None,
+        subnets: TemplatedList | None = None,
+        security_group_ids: TemplatedList | None = None,
+        volume_encryption_kms_key: TemplatedText | None = None,
+        s3_output_encryption_kms_key: TemplatedText | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -180,24 +187,24 @@ class NeptuneMLStartModelTrainingJobOperator(NeptuneMLStartOperator):
     def __init__(
         self,
         *,
-        data_processing_job_id: str,
-        train_model_s3_location: str,
-        job_id: str | None = None,
-        previous_model_training_job_id: str | None = None,
-        sagemaker_iam_role_arn: str | None = None,
-        neptune_iam_role_arn: str | None = None,
-        base_processing_instance_type: str | None = None,
-        training_instance_type: str | None = None,
-        training_instance_volume_size_in_gb: int | None = None,
-        training_time_out_in_seconds: int | None = None,
-        max_hpo_number_of_training_jobs: int | None = None,
-        max_hpo_parallel_training_jobs: int | None = None,
-        subnets: list[str] | None = None,
-        security_group_ids: list[str] | None = None,
-        volume_encryption_kms_key: str | None = None,
-        s3_output_encryption_kms_key: str | None = None,
-        enable_managed_spot_training: bool | None = None,
-        custom_model_training_parameters: dict[str, str] | None = None,
+        data_processing_job_id: TemplatedText,
+        train_model_s3_location: TemplatedText,
+        job_id: TemplatedText | None = None,
+        previous_model_training_job_id: TemplatedText | None = None,
+        sagemaker_iam_role_arn: TemplatedText | None = None,
+        neptune_iam_role_arn: TemplatedText | None = None,
+        base_processing_instance_type: TemplatedText | None = None,
+        training_instance_type: TemplatedText | None = None,
+        training_instance_volume_size_in_gb: TemplatedNumber | None = None,
+        training_time_out_in_seconds: TemplatedNumber | None = None,
+        max_hpo_number_of_training_jobs: TemplatedNumber | None = None,
+        max_hpo_parallel_training_jobs: TemplatedNumber | None = None,
+        subnets: TemplatedList | None = None,
+        security_group_ids: TemplatedList | None = None,
+        volume_encryption_kms_key: TemplatedText | None = None,
+        s3_output_encryption_kms_key: TemplatedText | None = None,
+        enable_managed_spot_training: TemplatedFlag | None = None,
+        custom_model_training_parameters: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -288,20 +295,20 @@ class NeptuneMLStartModelTransformJobOperator(NeptuneMLStartOperator):
     def __init__(
         self,
         *,
-        model_transform_output_s3_location: str,
-        job_id: str | None = None,
-        data_processing_job_id: str | None = None,
-        ml_model_training_job_id: str | None = None,
-        training_job_name: str | None = None,
-        sagemaker_iam_role_arn: str | None = None,
-        neptune_iam_role_arn: str | None = None,
-        custom_model_transform_parameters: dict[str, str] | None = None,
-        base_processing_instance_type: str | None = None,
-        base_processing_instance_volume_size_in_gb: int | None = None,
-        subnets: list[str] | None = None,
-        security_group_ids: list[str] | None = None,
-        volume_encryption_kms_key: str | None = None,
-        s3_output_encryption_kms_key: str | None = None,
+        model_transform_output_s3_location: TemplatedText,
+        job_id: TemplatedText | None = None,
+        data_processing_job_id: TemplatedText | None = None,
+        ml_model_training_job_id: TemplatedText | None = None,
+        training_job_name: TemplatedText | None = None,
+        sagemaker_iam_role_arn: TemplatedText | None = None,
+        neptune_iam_role_arn: TemplatedText | None = None,
+        custom_model_transform_parameters: TemplatedDict | None = None,
+        base_processing_instance_type: TemplatedText | None = None,
+        base_processing_instance_volume_size_in_gb: TemplatedNumber | None = None,
+        subnets: TemplatedList | None = None,
+        security_group_ids: TemplatedList | None = None,
+        volume_encryption_kms_key: TemplatedText | None = None,
+        s3_output_encryption_kms_key: TemplatedText | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -379,15 +386,15 @@ class NeptuneMLCreateEndpointOperator(NeptuneMLStartOperator):
     def __init__(
         self,
         *,
-        endpoint_id: str | None = None,
-        ml_model_training_job_id: str | None = None,
-        ml_model_transform_job_id: str | None = None,
-        update: bool | str = False,
-        neptune_iam_role_arn: str | None = None,
-        model_name: str | None = None,
-        instance_type: str | None = None,
-        instance_count: int | None = None,
-        volume_encryption_kms_key: str | None = None,
+        endpoint_id: TemplatedText | None = None,
+        ml_model_training_job_id: TemplatedText | None = None,
+        ml_model_transform_job_id: TemplatedText | None = None,
+        update: TemplatedFlag = False,
+        neptune_iam_role_arn: TemplatedText | None = None,
+        model_name: TemplatedText | None = None,
+        instance_type: TemplatedText | None = None,
+        instance_count: TemplatedNumber | None = None,
+        volume_encryption_kms_key: TemplatedText | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -425,7 +432,7 @@ class NeptuneMLCancelDataProcessingJobOperator(NeptuneMLStopOperator):
     kind = DATA_PROCESSING
     template_fields: Sequence[str] = (*NeptuneMLStopOperator.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -453,7 +460,7 @@ class NeptuneMLCancelModelTrainingJobOperator(NeptuneMLStopOperator):
     kind = MODEL_TRAINING
     template_fields: Sequence[str] = (*NeptuneMLStopOperator.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -481,7 +488,7 @@ class NeptuneMLCancelModelTransformJobOperator(NeptuneMLStopOperator):
     kind = MODEL_TRANSFORM
     template_fields: Sequence[str] = (*NeptuneMLStopOperator.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
         self.validate_arguments()
@@ -508,7 +515,7 @@ class NeptuneMLDeleteEndpointOperator(NeptuneMLStopOperator):
     kind = ENDPOINTS
     template_fields: Sequence[str] = (*NeptuneMLStopOperator.template_fields, "endpoint_id")
 
-    def __init__(self, *, endpoint_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, endpoint_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.endpoint_id = endpoint_id
         self.validate_arguments()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_neptune_ml.base import task_instance_of
 from airflow_provider_neptune_ml.compat import AirflowFailException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
@@ -68,7 +69,7 @@ class Submission:
     def __init__(self, task: NeptuneMLStartOperator, context: Context) -> None:
         self._task = task
         self._context = context
-        self._ti = context["ti"]
+        self._ti = task_instance_of(context)
         self._kill = task.kill
         self._marker = UnconsumedMarker(context)
         self._unconsumed_id, self._unconsumed_arn = self._marker.read()

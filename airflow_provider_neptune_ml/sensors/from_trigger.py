@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.base import limit_of
+from airflow_provider_neptune_ml.base import CONNECTION_FIELDS, limit_of
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.polling import AIRFLOW_TIMEOUT_MARGIN_SECONDS, Wait
 
@@ -19,10 +19,37 @@ TRIGGER_PATH = "airflow_provider_neptune_ml.triggers.neptune_ml.NeptuneMLJobTrig
 _TOO_OLD = "that needs Airflow 3.3 or newer"
 
 
+class StartFromTrigger:
+    """
+    Whether Airflow starts a sensor in the triggerer: if that was asked for, and it can.
+
+    It is found out whenever Airflow reads it, as a cluster policy changes a task after its ``__init__`` and
+    before it is serialized. Of a class, which is what mapped tasks have, the answer is no.
+    """
+
+    def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> bool:
+        """Return whether the sensor starts there."""
+        is_wanted = getattr(sensor, "_wants_to_start_from_trigger", False)
+        return sensor is not None and is_wanted and not obstacle_to_start(sensor)
+
+    def __set__(self, sensor: NeptuneMLSensor, value: bool) -> None:
+        """Ask for it, or no more."""
+        sensor._wants_to_start_from_trigger = value
+
+
+class StartTriggerArguments:
+    """How Airflow starts a sensor in the triggerer, found out like that as well; None where it doesn't."""
+
+    def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> StartTriggerArgs | None:
+        """Return the arguments, as the sensor is now."""
+        return start_trigger_args(sensor) if sensor is not None and sensor.start_from_trigger else None
+
+
 def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:
     """Return how Airflow starts a sensor in the triggerer, whose templates are rendered there."""
     from airflow.triggers.base import StartTriggerArgs
 
+    sensor.validate_arguments()
     seconds = sensor.timeout + AIRFLOW_TIMEOUT_MARGIN_SECONDS
     if sensor.execution_timeout:
         seconds = min(seconds, sensor.execution_timeout.total_seconds())
@@ -61,11 +88,15 @@ def trigger_arguments(sensor: NeptuneMLSensor, wait: Wait) -> dict[str, Any]:
 
 
 def obstacle_to_start(sensor: NeptuneMLSensor) -> str | None:
-    """Return what keeps a sensor from starting in the triggerer, as far as it is known at parse time."""
+    """Return what keeps a sensor from starting in the triggerer, as far as it is known before rendering."""
     if not CAN_RUN_WITHOUT_WORKER:
         return _TOO_OLD
-    arguments = {field: getattr(sensor, field) for field in sensor.template_fields}
-    arguments[sensor.kind.id_argument] = as_template(sensor.resource_id) or sensor.resource_id
+    id_argument = sensor.kind.id_argument
+    # What `__init__` has yet to set is not plain either.
+    arguments = {
+        field: getattr(sensor, field, ...) for field in (*CONNECTION_FIELDS, "target_statuses", id_argument)
+    }
+    arguments[id_argument] = as_template(arguments[id_argument]) or arguments[id_argument]
     unknown = next((name for name, value in arguments.items() if not is_plain(value)), None)
     return unknown and f"{unknown} can only be rendered by a worker"
 

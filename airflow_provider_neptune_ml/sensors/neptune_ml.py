@@ -9,7 +9,14 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_neptune_ml.base import NeptuneMLTask, deadline_of, execution_deadline
+from airflow_provider_neptune_ml.base import (
+    NeptuneMLTask,
+    TemplatedList,
+    TemplatedText,
+    deadline_of,
+    execution_deadline,
+    task_instance_of,
+)
 from airflow_provider_neptune_ml.compat import (
     AirflowException,
     AirflowFailException,
@@ -34,18 +41,23 @@ from airflow_provider_neptune_ml.polling import (
 )
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
+    StartFromTrigger,
+    StartTriggerArguments,
     obstacle_to_end,
     obstacle_to_start,
-    start_trigger_args,
     trigger_arguments,
 )
 from airflow_provider_neptune_ml.validation import is_templated, validate_seconds
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from airflow_provider_neptune_ml.compat import Context
 
 # What poking raises, by the status of the trigger's event.
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
+
+_STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every task"
 
 
 class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
@@ -83,11 +95,15 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "target_statuses")
+    start_from_trigger = StartFromTrigger()
+    start_trigger_args = StartTriggerArguments()
+    _obstacle: str | None = None
+    _watch: Watch | None = None
 
     def __init__(
         self,
         *,
-        target_statuses: Sequence[str] | None = None,
+        target_statuses: TemplatedList | None = None,
         unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
@@ -95,26 +111,26 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.target_statuses = target_statuses
+        self.target_statuses: Any = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
-        validate_seconds("poke_interval", self.poke_interval, zero=False)
-        self.deferrable = deferrable or start_from_trigger or end_from_trigger
+        self.deferrable = deferrable
         self.end_from_trigger = end_from_trigger
         self._wants_to_start_from_trigger = start_from_trigger
-        self._obstacle: str | None = None
-        self._watch: Watch | None = None
 
-    def _complete_init(self) -> None:
-        """Check the arguments once a leaf has set its id, and tell Airflow how to start in the triggerer."""
-        self.validate_arguments()
-        self._obstacle = obstacle_to_start(self)
-        if self._wants_to_start_from_trigger and not self._obstacle:
-            self.start_from_trigger = True
-            self.start_trigger_args = start_trigger_args(self)
+    def prepare_for_execution(self) -> Self:
+        """Return the copy that a worker executes, which knows why it was not started in the triggerer."""
+        task: Self = super().prepare_for_execution()
+        # Once the templates are rendered, what only a worker can render can't be told from the rest.
+        task._obstacle = obstacle_to_start(self)
+        return task
 
     def validate_arguments(self) -> None:
         """Check what is known of the arguments."""
         super().validate_arguments()
+        # A cluster policy may have changed them since.
+        self.poke_interval = validate_seconds("poke_interval", self.poke_interval, zero=False)
+        self.timeout = validate_seconds("timeout", self.timeout)
+        self.unreachable_timeout = validate_seconds("unreachable_timeout", self.unreachable_timeout)
         targets = self.target_statuses
         if targets is not None and not is_templated(targets) and not any(map(is_templated, targets)):
             validated_targets(self.kind, targets)
@@ -122,13 +138,16 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def execute(self, context: Context) -> Any:
         """Wait until the resource is in a target status."""
         self.validate_arguments()
-        if self.deferrable:
-            if self._wants_to_start_from_trigger:
-                self.log.info(
-                    "Started on a worker, not from the trigger: %s",
-                    self._obstacle or "the task is mapped",
-                )
+        if self._wants_to_start_from_trigger:
+            self.log.info(
+                "Started on a worker, not from the trigger: %s",
+                self._obstacle or obstacle_to_start(self) or _STARTED_BY_AIRFLOW,
+            )
+        if self.deferrable or self._wants_to_start_from_trigger or self.end_from_trigger:
             self._defer(context)
+        if "ti" not in context:
+            # Airflow's own method asks it when a rescheduled sensor began.
+            context = {**context, "ti": task_instance_of(context)}
         with self._with_reason_of_skip():
             return super().execute(context)
 
@@ -208,7 +227,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def _first_poke(self, context: Context) -> float:
         """Return when the wait began (epoch seconds): a rescheduled one began in another process."""
-        ti = context["ti"]
+        ti = task_instance_of(context)
         # Airflow 2 sets start_date to that of the first reschedule, Airflow 3 has a method for it.
         ask = getattr(ti, "get_first_reschedule_date", None) if self.reschedule else None
         started: datetime | None = (ask and ask(context)) or ti.start_date
@@ -265,10 +284,10 @@ class NeptuneMLDataProcessingJobSensor(NeptuneMLSensor):
     kind = DATA_PROCESSING
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
-        self._complete_init()
+        self.validate_arguments()
 
 
 class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
@@ -290,10 +309,10 @@ class NeptuneMLModelTrainingJobSensor(NeptuneMLSensor):
     kind = MODEL_TRAINING
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
-        self._complete_init()
+        self.validate_arguments()
 
 
 class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
@@ -315,10 +334,10 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
     kind = MODEL_TRANSFORM
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "job_id")
 
-    def __init__(self, *, job_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.job_id = job_id
-        self._complete_init()
+        self.validate_arguments()
 
 
 class NeptuneMLEndpointSensor(NeptuneMLSensor):
@@ -340,7 +359,7 @@ class NeptuneMLEndpointSensor(NeptuneMLSensor):
     kind = ENDPOINTS
     template_fields: Sequence[str] = (*NeptuneMLSensor.template_fields, "endpoint_id")
 
-    def __init__(self, *, endpoint_id: str, **kwargs: Any) -> None:
+    def __init__(self, *, endpoint_id: TemplatedText, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.endpoint_id = endpoint_id
-        self._complete_init()
+        self.validate_arguments()

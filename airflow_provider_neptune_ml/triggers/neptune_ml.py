@@ -189,9 +189,10 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return self._failure("failed", str(error), description=dict(error.description))
         except NeptuneMLError as error:
             return self._failure("error", str(error), error=error_state(error))
+        event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            return TaskSuccessEvent(xcoms={"return_value": dict(description)})
-        return self._event("success", description=dict(description))
+            return _ending(TaskSuccessEvent(xcoms={"return_value": dict(description)}), event)
+        return event
 
     async def on_kill(self) -> None:
         """
@@ -315,12 +316,20 @@ class NeptuneMLJobTrigger(BaseTrigger):
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
 
     def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
+        event = self._event(status, message=message, **payload)
         if not self.fail_from_trigger:
-            return self._event(status, message=message, **payload)
+            return event
         for line in message.split("\n"):
             self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
-        return TaskSkippedEvent() if self.soft_fail and status != "error" else TaskFailedEvent()
+        is_skipped = self.soft_fail and status != "error"
+        return _ending(TaskSkippedEvent() if is_skipped else TaskFailedEvent(), event)
+
+
+def _ending(end: TriggerEvent, event: TriggerEvent) -> TriggerEvent:
+    """Return an event that ends the task here; `dag.test()` resumes it nevertheless, with the payload."""
+    end.payload = event.payload
+    return end
 
 
 async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:

@@ -151,7 +151,7 @@ def test_refusal_for_another_reason(simulator: Simulator) -> None:
 def test_templated_numbers_and_flags(simulator: Simulator) -> None:
     """A number or flag that a template has turned into text is sent as what it was."""
     task = start(max_hpo_number_of_training_jobs="{{ 4 }}", enable_managed_spot_training="{{ true }}")
-    task.max_hpo_number_of_training_jobs, task.enable_managed_spot_training = "4", "True"  # type: ignore[assignment]
+    task.max_hpo_number_of_training_jobs, task.enable_managed_spot_training = "4", "True"
 
     task.execute(context())
 

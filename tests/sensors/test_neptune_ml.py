@@ -161,7 +161,8 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
     assert plain.start_from_trigger is CAN_RUN_WITHOUT_WORKER
     for name, waiting in tasks:
         assert not waiting.start_from_trigger, name
-        # Airflow has rendered it.
+        # Airflow locks the task, and renders it.
+        waiting = waiting.prepare_for_execution()
         setattr(waiting, name, {"job_id": "mine", "region_name": "us-east-1"}.get(name))
         with pytest.raises(TaskDeferred):
             waiting.execute(context())

@@ -37,7 +37,7 @@ with DAG(
     )
     by_output = NeptuneMLModelTrainingJobSensor(
         task_id="by_output",
-        job_id=started,  # type: ignore[arg-type]
+        job_id=started,
         **WITHOUT_WORKER,
     )
     by_pull = NeptuneMLModelTrainingJobSensor(
