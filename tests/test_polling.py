@@ -152,13 +152,15 @@ def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
 
 def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
     """An unknown status means "still going" and is logged once; a missing one is not unknown."""
-    service = Service({}, reply("Odd"), reply("Odd"), reply("Odd"), reply("Completed"))
+    service = Service({}, reply("Odd"), reply("Strange"), reply("Odd"), reply("Odd"), reply("Completed"))
 
     driver(watch(), service)
 
-    assert service.calls == 5
+    assert service.calls == 6
+    assert lines.count("'mine' is without a status (") == 1
     assert lines.count("has the unknown status 'Odd', which counts as non-terminal") == 1
-    assert lines.count("unknown") == 1
+    assert lines.count("has the unknown status 'Strange', which counts as non-terminal") == 1
+    assert lines.count("unknown") == 2
 
 
 def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> None:
