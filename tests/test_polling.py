@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +22,7 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.polling import Wait, Watch
-from airflow_provider_neptune_ml.retries import _JITTER, format_duration
+from airflow_provider_neptune_ml.retries import _JITTER, RetryBudget, format_duration, jittered
 
 STARTED_AT = 1_000_000.0
 
@@ -237,8 +239,9 @@ def test_transient_errors_are_logged_once_per_series(driver: Any, lines: list[st
 
     driver(watch(), service)
 
-    assert lines.count("Retrying for up to") == 2
-    assert lines.count("answered again after") == 2
+    assert lines.count("Retrying for up to 10 min (unreachable_timeout).") == 2
+    ended = re.compile(r"Model training job 'mine': answered again after \d s")
+    assert len([line for line in lines if ended.fullmatch(line)]) == 2
 
 
 def test_transient_errors_back_off(driver: Any, clock: Clock) -> None:
@@ -248,6 +251,39 @@ def test_transient_errors_back_off(driver: Any, clock: Clock) -> None:
     driver(watch(poll_interval=4), service)
 
     assert clock.time - STARTED_AT == pytest.approx(1 + 2 + 4 + 4 + 4, rel=_JITTER)
+
+
+def test_pauses_of_a_long_series() -> None:
+    """The pauses of a series double, up to a minute."""
+    series = RetryBudget("x", math.inf, logging.getLogger("watch"))
+    pauses = []
+    for _ in range(8):
+        series.record(refusal(), STARTED_AT)
+        pauses.append(series.pause())
+
+    assert pauses == [pytest.approx(seconds, rel=_JITTER) for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
+
+
+def test_jitter() -> None:
+    """Pauses differ by a quarter at most, and on the average not at all."""
+    pauses = [jittered(100) for _ in range(1000)]
+
+    assert min(pauses) >= 75
+    assert max(pauses) <= 125
+    assert sum(pauses) / 1000 == pytest.approx(100, abs=4)
+
+
+def test_series_without_a_limit(lines: list[str]) -> None:
+    """Where there is no limit to a series, its line says so."""
+    RetryBudget("x", math.inf, logging.getLogger("watch")).record(refusal(), STARTED_AT)
+
+    assert lines.count("Retrying until there is a reply.") == 1
+
+
+def test_series_that_may_not_last() -> None:
+    """With no time to retry, the first transient error is the last."""
+    with pytest.raises(NeptuneMLUnreachableError):
+        RetryBudget("x", 0, logging.getLogger("watch")).record(refusal(), STARTED_AT)
 
 
 @pytest.mark.parametrize("outcome", [reply("InProgress"), refusal()])
@@ -310,7 +346,7 @@ def test_only_transient_errors(driver: Any, clock: Clock) -> None:
 
     with pytest.raises(
         NeptuneMLUnreachableError,
-        match=r"only transient errors for 1[01] min.*unreachable_timeout=600.*no route",
+        match=r"^Model training job 'mine': only transient errors for 1[01] min.*timeout=600\).*no route",
     ):
         driver(watch(), service)
 
