@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 from threading import Event
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.cancellation import cancel_late, cancel_late_async
 from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
@@ -142,6 +144,32 @@ def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> N
         task.execute(context())
 
     assert bool(simulator.calls(CANCEL)) is cancel_on_timeout
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (True, "Cancellation requested."),
+        (False, "It has ended since."),
+        (NeptuneMLError("No."), "Cancellation failed: No."),
+        (None, "Cancellation not requested (cancel_on_timeout=False)."),
+    ],
+)
+def test_cancellation_past_the_deadline(answer: bool | NeptuneMLError | None, words: str) -> None:
+    """What came of it is told in the same words by a worker and by a trigger."""
+
+    def request() -> bool:
+        if isinstance(answer, NeptuneMLError):
+            raise answer
+        return bool(answer)
+
+    async def request_async() -> bool:
+        return request()
+
+    in_trigger = cancel_late_async(MODEL_TRAINING, None if answer is None else request_async)
+
+    assert cancel_late(MODEL_TRAINING, None if answer is None else request) == words
+    assert asyncio.run(in_trigger) == words
 
 
 class Lines(list[str]):
