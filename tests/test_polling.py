@@ -144,7 +144,7 @@ def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
         if status == kind.statuses.succeeded:
             assert driver(wait, Service(reply(status.upper())))["status"] == status.upper()
         else:
-            with pytest.raises(NeptuneMLFailedError) as caught:
+            with pytest.raises(NeptuneMLFailedError, match=f"^{kind.name_of('mine')} ") as caught:
                 driver(wait, Service(reply(status)))
             assert caught.value.status == status
     for status in kind.statuses.non_terminal:
@@ -160,9 +160,10 @@ def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
 
     assert service.calls == 6
     assert lines.count("'mine' is without a status (") == 1
-    assert lines.count("has the unknown status 'Odd', which counts as non-terminal") == 1
-    assert lines.count("has the unknown status 'Strange', which counts as non-terminal") == 1
-    assert lines.count("unknown") == 2
+    assert [line for line in lines if "unknown" in line] == [
+        f"Model training job 'mine' has the unknown status {status!r}, which counts as non-terminal"
+        for status in ("Odd", "Strange")
+    ]
 
 
 def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> None:
@@ -180,6 +181,9 @@ def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> N
         "Model training job 'mine' is still InProgress, stage 'hyperparameter tuning' InProgress",
         "Model training job 'mine' is Completed",
     ]
+    times = [line.partition(" (")[2] for line in lines]
+    assert times[0] == "0 s)"
+    assert re.match("1[2-5] min", times[2])
 
 
 def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
@@ -198,6 +202,14 @@ def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
         "Completed",
         "Completed",
     ]
+
+
+def test_first_line_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
+    """However the moment falls, it is within the first heartbeat: 14 pauses are longer than that."""
+    for number in range(1, 9):
+        driver(watch(taken_over=True), Service(*[reply("InProgress")] * 15, reply("Completed")))
+
+        assert lines.count("is InProgress") == number
 
 
 def test_transient_errors_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
