@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.kinds import is_valid_id
+from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker, ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE
-from tests.contexts import TaskStateStore, context
+from tests.contexts import TaskInstance, TaskStateStore, context
 from tests.interruptions import when_answered
 from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import DAG
@@ -72,6 +74,31 @@ def test_names_the_job_itself() -> None:
     assert len({first, *others}) == len(changes) + 1
     assert not any(str(job_id).startswith("-") for job_id in others)
     assert all(map(is_valid_id, others))
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({}, ["nightly-training-train-c9a08c3b4784-2", "nightly-training-train-c9a08c3b4784-2-2"]),
+        ({"map_index": 3}, ["nightly-training-train-36c9ce58f441-2"]),
+        ({"dag_id": "学", "task_id": "习"}, ["airflow-775eee61f203-2"]),
+        ({"dag_id": "_d.e_f"}, ["d-e-f-train-e06ddc93a452-2"]),
+        ({"task_id": "x" * 200}, ["nightly-training-xxxxxxxxxxxxxxxx-8545bd850f5f-2"]),
+        ({"task_id": "x" * 15 + "-y"}, ["nightly-training-xxxxxxxxxxxxxxx-5e7f60c8b1e2-2"]),
+    ],
+)
+def test_ids_stay_the_same(changes: dict[str, Any], ids: list[str]) -> None:
+    """A retry by a newer version of this provider finds the job that an older one has started."""
+    assert list(islice(ids_of(TaskInstance(**changes), 2), len(ids))) == ids
+
+
+def test_note_stays_the_same() -> None:
+    """So it finds the note of a job that no try has used."""
+    store = TaskStateStore()
+
+    UnconsumedMarker(context(task_state_store=store)).write("mine")
+
+    assert store == {"neptune_ml_unused": "mine"}
 
 
 def test_pushes_the_id_at_once(simulator: Simulator) -> None:
