@@ -189,11 +189,16 @@ def test_templated_numbers_and_flags(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
-def test_retry_takes_over_the_running_job(simulator: Simulator, arguments: dict[str, Any]) -> None:
-    """A retry finds the job that the first try started and starts no other."""
+def test_retry_takes_over_the_running_job(
+    simulator: Simulator, arguments: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A retry finds the job that the first try started and starts no other; the log tells which it was."""
     first = start(**arguments).execute(context())
+    assert f"Model training job '{first}' started" in capfd.readouterr().out
 
     assert start(**arguments).execute(context(try_number=2)) == first
+    adopted = f"Model training job '{first}' (InProgress) of an earlier try adopted"
+    assert adopted in capfd.readouterr().out
     assert start(**arguments).execute(context(try_number=4)) == first
     assert [request.status for request in simulator.calls(START)].count(200) == 1
 
