@@ -39,14 +39,27 @@ def main() -> int:
     modules = [module for module in TESTS if any(fnmatch.fnmatch(module, each) for each in options.only)]
     if not modules:
         parser.error(f"no module is {' or '.join(options.only)}: choose from {', '.join(TESTS)}")
-    selected = {module: select(module, options.sample, options.again) for module in modules}
-    failed = [module for module, names in selected.items() if names and not is_run(module, names)]
-    for module in modules:
-        if module not in failed:
-            report(module, selected[module])
-    for module in failed:
-        print(f"\n{module}: not run, as its tests fail without any change; see above")
-    return bool(failed)
+    lines = {module: try_module(module, options.sample, options.again) for module in modules}
+    print("\nNoticed:")
+    for module, line in lines.items():
+        print(f"  {module}: {line or 'not tried, as its tests fail without any change; see above'}")
+    return None in lines.values()
+
+
+def try_module(module: str, sample: int | None, again: bool) -> str | None:
+    """Try changes of a module and print those that no test noticed; return how many others, in words."""
+    names = select(module, sample, again)
+    if names and not is_run(module, names):
+        return None
+    found = {name: status for name, status in statuses(module).items() if name in set(names)}
+    print(f"\nNot noticed in {module}:")
+    for name, status in found.items():
+        if status not in NOTICED:
+            print(f"  {describe(PACKAGE / module, name)}" + (f"  ({status})" if status != "survived" else ""))
+    counts = Counter({"killed": 0, "timeout": 0, "survived": 0})
+    counts.update(found.values())
+    score = 100 * (counts["killed"] + counts["timeout"]) / max(1, len(found))
+    return f"{score:.0f}% ({', '.join(f'{count} {status}' for status, count in counts.items())})"
 
 
 def select(module: str, sample: int | None, again: bool) -> list[str]:
@@ -106,18 +119,6 @@ def statuses(module: str) -> dict[str, str]:
     data = SourceFileMutationData(path=PACKAGE / module)
     data.load()
     return {name: status_by_exit_code[code] for name, code in data.exit_code_by_key.items()}
-
-
-def report(module: str, names: list[str]) -> None:
-    """Print how many changes the tests have noticed, and the others."""
-    found = {name: status for name, status in statuses(module).items() if name in set(names)}
-    counts = Counter({"killed": 0, "survived": 0, "timeout": 0})
-    counts.update(found.values())
-    score = 100 * (counts["killed"] + counts["timeout"]) / max(1, len(found))
-    print(f"\n{module}: {score:.0f}% ({', '.join(f'{count} {status}' for status, count in counts.items())})")
-    for name, status in found.items():
-        if status not in NOTICED:
-            print(f"  {describe(PACKAGE / module, name)}" + (f"  ({status})" if status != "survived" else ""))
 
 
 def describe(path: Path, name: str) -> str:

@@ -90,9 +90,12 @@ def test_kill_whose_budget_is_spent(simulator: Simulator, connection: dict[str, 
     simulator.seed("modeltraining", "mine", status="InProgress")
     task = cancel()
 
-    outcome = cancellation.cancel_now(task.hook, task.kind, "mine", seconds=1, spent=1)
+    task.kill.aim("mine")
 
-    assert outcome == (False, "no answer within 1 s")
+    task.kill.cancel(seconds=1, spent=1)
+
+    with pytest.raises(NeptuneMLKilledError, match="'mine': no answer within 1 s"):
+        task.kill.raise_if_received()
     assert not simulator.calls(CANCEL)
 
 

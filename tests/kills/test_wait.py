@@ -69,7 +69,10 @@ def test_kill_while_waiting(simulator: Simulator) -> None:
         task.execute(context())
 
     assert str(killed.value) == "The task was killed. Model training job 'mine': cancellation requested."
-    assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
+    # Artifacts in S3 are not deleted.
+    assert [(request.id, request.query["clean"]) for request in simulator.calls(CANCEL)] == [
+        ("mine", "false")
+    ]
     assert statuses(simulator)["mine"] == "Stopping"
 
 
@@ -187,7 +190,7 @@ class Lines(list[str]):
 
 
 def test_kill_is_logged(simulator: Simulator) -> None:
-    """The log says what came of the job."""
+    """The log says what came of the job, of which no artifact in S3 was deleted."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     log = Lines()
     kill = Kill(MODEL_TRAINING, lambda: cancel().hook, log)
@@ -196,6 +199,7 @@ def test_kill_is_logged(simulator: Simulator) -> None:
     kill.cancel()
 
     assert log == ["Killed. Model training job 'mine': cancellation requested."]
+    assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["false"]
 
 
 def test_kill_in_the_middle_of_a_line_of_the_log(simulator: Simulator) -> None:
