@@ -22,7 +22,14 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.polling import Wait, Watch
-from airflow_provider_neptune_ml.retries import _JITTER, RetryBudget, format_duration, jittered
+from airflow_provider_neptune_ml.retries import (
+    _JITTER,
+    RetryBudget,
+    format_duration,
+    jittered,
+    retry_transient,
+    retry_transient_async,
+)
 
 STARTED_AT = 1_000_000.0
 
@@ -251,7 +258,7 @@ def test_transient_errors_are_logged_once_per_series(driver: Any, lines: list[st
 
     driver(watch(), service)
 
-    assert lines.count("Retrying for up to 10 min (unreachable_timeout).") == 2
+    assert list(lines).count("refused. Retrying for up to 10 min (unreachable_timeout).") == 2
     ended = re.compile(r"Model training job 'mine': answered again after \d s")
     assert len([line for line in lines if ended.fullmatch(line)]) == 2
 
@@ -274,6 +281,42 @@ def test_pauses_of_a_long_series() -> None:
         pauses.append(series.pause())
 
     assert pauses == [pytest.approx(seconds, rel=_JITTER) for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
+
+
+@pytest.fixture(params=["sync", "async"])
+def retried(request: pytest.FixtureRequest, clock: Clock) -> Any:
+    """Each of the two loops around a call, as a function of a service."""
+
+    def sync(service: Service) -> Any:
+        return retry_transient(service.describe, series(), sleep=clock.sleep, now=clock.now)
+
+    def run_async(service: Service) -> Any:
+        call = service.describe_async
+        return asyncio.run(retry_transient_async(call, series(), sleep=clock.sleep_async, now=clock.now))
+
+    def series() -> RetryBudget:
+        return RetryBudget("x", 600, logging.getLogger("watch"))
+
+    return sync if request.param == "sync" else run_async
+
+
+def test_call_that_is_retried(retried: Any, clock: Clock, lines: list[str]) -> None:
+    """A call is repeated after transient errors, and its reply is returned."""
+    assert retried(Service(refusal(), refusal(), reply("Completed"))) == reply("Completed")
+
+    assert clock.time - STARTED_AT == pytest.approx(3, rel=_JITTER)
+    assert lines.count("Retrying for up to") == lines.count("x: answered again after") == 1
+
+
+def test_call_that_is_given_up(retried: Any) -> None:
+    """It is not repeated for ever, nor after another error."""
+    service = Service(NOT_FOUND)
+
+    with pytest.raises(NeptuneMLUnreachableError, match=r"^x: only transient errors for 1\d min"):
+        retried(Service(refusal()))
+    with pytest.raises(NeptuneMLNotFoundError):
+        retried(service)
+    assert service.calls == 1
 
 
 def test_jitter() -> None:
