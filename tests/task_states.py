@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,17 @@ def task_states(monkeypatch: pytest.MonkeyPatch) -> Iterator[LeftAs]:
 
         def answer(state: str | None, *, try_number: int = 1, max_tries: int = 0, **xcoms: str) -> None:
             # What the supervisor of a worker or triggerer answers: without one, nothing does.
-            states = {KEY["run_id"]: {KEY["task_id"]: state}}
-            monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(lambda **_: states))
-            monkeypatch.setattr(XCom, "get_one", staticmethod(lambda **asked: xcoms.get(asked["key"])))
+            # Of another task, it has nothing to say.
+            def get_task_states(**asked: Any) -> dict[str, Any]:
+                ours: dict[str, Any] = {**KEY, "task_ids": [KEY["task_id"]], "run_ids": [KEY["run_id"]]}
+                del ours["task_id"], ours["run_id"]
+                return {KEY["run_id"]: {KEY["task_id"]: state}} if asked == ours else {}
+
+            def get_one(*, key: str, **asked: Any) -> str | None:
+                return xcoms.get(key) if asked == KEY else None
+
+            monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", staticmethod(get_task_states))
+            monkeypatch.setattr(XCom, "get_one", staticmethod(get_one))
 
         yield answer
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +22,14 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.polling import Wait, Watch
-from airflow_provider_neptune_ml.retries import _JITTER, format_duration
+from airflow_provider_neptune_ml.retries import (
+    _JITTER,
+    RetryBudget,
+    format_duration,
+    jittered,
+    retry_transient,
+    retry_transient_async,
+)
 
 STARTED_AT = 1_000_000.0
 
@@ -142,7 +151,7 @@ def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
         if status == kind.statuses.succeeded:
             assert driver(wait, Service(reply(status.upper())))["status"] == status.upper()
         else:
-            with pytest.raises(NeptuneMLFailedError) as caught:
+            with pytest.raises(NeptuneMLFailedError, match=f"^{kind.name_of('mine')} ") as caught:
                 driver(wait, Service(reply(status)))
             assert caught.value.status == status
     for status in kind.statuses.non_terminal:
@@ -152,13 +161,16 @@ def test_every_status_of_the_table(driver: Any, kind: ResourceKind) -> None:
 
 def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
     """An unknown status means "still going" and is logged once; a missing one is not unknown."""
-    service = Service({}, reply("Odd"), reply("Odd"), reply("Odd"), reply("Completed"))
+    service = Service({}, reply("Odd"), reply("Strange"), reply("Odd"), reply("Odd"), reply("Completed"))
 
     driver(watch(), service)
 
-    assert service.calls == 5
-    assert lines.count("has the unknown status 'Odd', which counts as non-terminal") == 1
-    assert lines.count("unknown") == 1
+    assert service.calls == 6
+    assert lines.count("'mine' is without a status (") == 1
+    assert [line for line in lines if "unknown" in line] == [
+        f"Model training job 'mine' has the unknown status {status!r}, which counts as non-terminal"
+        for status in ("Odd", "Strange")
+    ]
 
 
 def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> None:
@@ -176,6 +188,9 @@ def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> N
         "Model training job 'mine' is still InProgress, stage 'hyperparameter tuning' InProgress",
         "Model training job 'mine' is Completed",
     ]
+    times = [line.partition(" (")[2] for line in lines]
+    assert times[0] == "0 s)"
+    assert re.match("1[2-5] min", times[2])
 
 
 def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
@@ -194,6 +209,14 @@ def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
         "Completed",
         "Completed",
     ]
+
+
+def test_first_line_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
+    """However the moment falls, it is within the first heartbeat: 14 pauses are longer than that."""
+    for number in range(1, 9):
+        driver(watch(taken_over=True), Service(*[reply("InProgress")] * 15, reply("Completed")))
+
+        assert lines.count("is InProgress") == number
 
 
 def test_transient_errors_of_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:
@@ -235,8 +258,9 @@ def test_transient_errors_are_logged_once_per_series(driver: Any, lines: list[st
 
     driver(watch(), service)
 
-    assert lines.count("Retrying for up to") == 2
-    assert lines.count("answered again after") == 2
+    assert list(lines).count("refused. Retrying for up to 10 min (unreachable_timeout).") == 2
+    ended = re.compile(r"Model training job 'mine': answered again after \d s")
+    assert len([line for line in lines if ended.fullmatch(line)]) == 2
 
 
 def test_transient_errors_back_off(driver: Any, clock: Clock) -> None:
@@ -246,6 +270,75 @@ def test_transient_errors_back_off(driver: Any, clock: Clock) -> None:
     driver(watch(poll_interval=4), service)
 
     assert clock.time - STARTED_AT == pytest.approx(1 + 2 + 4 + 4 + 4, rel=_JITTER)
+
+
+def test_pauses_of_a_long_series() -> None:
+    """The pauses of a series double, up to a minute."""
+    series = RetryBudget("x", math.inf, logging.getLogger("watch"))
+    pauses = []
+    for _ in range(8):
+        series.record(refusal(), STARTED_AT)
+        pauses.append(series.pause())
+
+    assert pauses == [pytest.approx(seconds, rel=_JITTER) for seconds in (1, 2, 4, 8, 16, 32, 60, 60)]
+
+
+@pytest.fixture(params=["sync", "async"])
+def retried(request: pytest.FixtureRequest, clock: Clock) -> Any:
+    """Each of the two loops around a call, as a function of a service."""
+
+    def sync(service: Service) -> Any:
+        return retry_transient(service.describe, series(), sleep=clock.sleep, now=clock.now)
+
+    def run_async(service: Service) -> Any:
+        call = service.describe_async
+        return asyncio.run(retry_transient_async(call, series(), sleep=clock.sleep_async, now=clock.now))
+
+    def series() -> RetryBudget:
+        return RetryBudget("x", 600, logging.getLogger("watch"))
+
+    return sync if request.param == "sync" else run_async
+
+
+def test_call_that_is_retried(retried: Any, clock: Clock, lines: list[str]) -> None:
+    """A call is repeated after transient errors, and its reply is returned."""
+    assert retried(Service(refusal(), refusal(), reply("Completed"))) == reply("Completed")
+
+    assert clock.time - STARTED_AT == pytest.approx(3, rel=_JITTER)
+    assert lines.count("Retrying for up to") == lines.count("x: answered again after") == 1
+
+
+def test_call_that_is_given_up(retried: Any) -> None:
+    """It is not repeated for ever, nor after another error."""
+    service = Service(NOT_FOUND)
+
+    with pytest.raises(NeptuneMLUnreachableError, match=r"^x: only transient errors for 1\d min"):
+        retried(Service(refusal()))
+    with pytest.raises(NeptuneMLNotFoundError):
+        retried(service)
+    assert service.calls == 1
+
+
+def test_jitter() -> None:
+    """Pauses differ by a quarter at most, and on the average not at all."""
+    pauses = [jittered(100) for _ in range(1000)]
+
+    assert min(pauses) >= 75
+    assert max(pauses) <= 125
+    assert sum(pauses) / 1000 == pytest.approx(100, abs=4)
+
+
+def test_series_without_a_limit(lines: list[str]) -> None:
+    """Where there is no limit to a series, its line says so."""
+    RetryBudget("x", math.inf, logging.getLogger("watch")).record(refusal(), STARTED_AT)
+
+    assert lines.count("Retrying until there is a reply.") == 1
+
+
+def test_series_that_may_not_last() -> None:
+    """With no time to retry, the first transient error is the last."""
+    with pytest.raises(NeptuneMLUnreachableError):
+        RetryBudget("x", 0, logging.getLogger("watch")).record(refusal(), STARTED_AT)
 
 
 @pytest.mark.parametrize("outcome", [reply("InProgress"), refusal()])
@@ -308,7 +401,7 @@ def test_only_transient_errors(driver: Any, clock: Clock) -> None:
 
     with pytest.raises(
         NeptuneMLUnreachableError,
-        match=r"only transient errors for 1[01] min.*unreachable_timeout=600.*no route",
+        match=r"^Model training job 'mine': only transient errors for 1[01] min.*timeout=600\).*no route",
     ):
         driver(watch(), service)
 

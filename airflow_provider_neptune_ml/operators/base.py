@@ -270,8 +270,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self.validate_arguments()
             if not self.resource_id and "ti" not in context:
                 raise ValueError(
-                    f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no task"
-                    " instance (ti), of which an id is made"
+                    f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no"
+                    " task instance (ti), of which an id is made"
                 )
             # Before anything is started: what a kill or the wait needs must not turn out to be missing after.
             self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")

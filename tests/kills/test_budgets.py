@@ -83,3 +83,36 @@ def test_kill_keeps_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
         outcome = cancellation.cancel_now(task.hook, task.kind, "mine", seconds=0.5)
 
         assert outcome == (False, "no answer within 0.5 s")
+
+
+def test_kill_whose_budget_is_spent(simulator: Simulator, connection: dict[str, object]) -> None:
+    """A kill that has no time left sends nothing more."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    task = cancel()
+
+    task.kill.aim("mine")
+
+    task.kill.cancel(seconds=1, spent=1)
+
+    with pytest.raises(NeptuneMLKilledError, match="'mine': no answer within 1 s"):
+        task.kill.raise_if_received()
+    assert not simulator.calls(CANCEL)
+
+
+@pytest.mark.parametrize(("arguments", "cleans"), [({"clean": True}, "true"), ({}, "false")])
+def test_kill_has_short_timeouts(
+    simulator: Simulator, connection: dict[str, object], arguments: dict[str, bool], cleans: str
+) -> None:
+    """Each request of a kill has the short time-outs, and the second cancellation is like the first."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.add_fault(Fault("access_denied", operation=CANCEL, status=404))
+    task, sent = cancel(), []
+    task.hook.urgent_conn.meta.events.register(
+        "before-call.neptunedata", lambda model, **_: sent.append(model.name)
+    )
+
+    outcome = cancellation.cancel_now(task.hook, task.kind, "mine", **arguments)
+
+    assert outcome == (True, "cancellation requested")
+    assert sent == [CANCEL, GET, CANCEL]
+    assert [request.query["clean"] for request in simulator.calls(CANCEL)] == [cleans, cleans]

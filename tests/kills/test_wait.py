@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.cancellation import cancel_late, cancel_late_async
 from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLKilledError,
     NeptuneMLTimeoutError,
 )
+from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
+from airflow_provider_neptune_ml.operators.kill import Kill
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import PATIENCE_SECONDS
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import before, interrupted, wait_begun, when_answered
 from tests.operators.tasks import CANCEL, GET, cancel, deploy, start, statuses
@@ -63,7 +69,10 @@ def test_kill_while_waiting(simulator: Simulator) -> None:
         task.execute(context())
 
     assert str(killed.value) == "The task was killed. Model training job 'mine': cancellation requested."
-    assert [request.id for request in simulator.calls(CANCEL)] == ["mine"]
+    # Artifacts in S3 are not deleted.
+    assert [(request.id, request.query["clean"]) for request in simulator.calls(CANCEL)] == [
+        ("mine", "false")
+    ]
     assert statuses(simulator)["mine"] == "Stopping"
 
 
@@ -88,9 +97,10 @@ def test_kill_without_cancel_on_kill(simulator: Simulator) -> None:
     """With cancel_on_kill off the job is left alone; the task still does not succeed."""
     task = start(job_id="mine", wait_for_completion=True, cancel_on_kill=False)
 
-    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError):
+    with when_answered(simulator, GET, task.on_kill), pytest.raises(NeptuneMLKilledError) as killed:
         task.execute(context())
 
+    assert str(killed.value) == "The task was killed."
     assert not simulator.calls(CANCEL)
 
 
@@ -137,6 +147,84 @@ def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> N
         task.execute(context())
 
     assert bool(simulator.calls(CANCEL)) is cancel_on_timeout
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (True, "Cancellation requested."),
+        (False, "It has ended since."),
+        (NeptuneMLError("No."), "Cancellation failed: No."),
+        (None, "Cancellation not requested (cancel_on_timeout=False)."),
+    ],
+)
+def test_cancellation_past_the_deadline(answer: bool | NeptuneMLError | None, words: str) -> None:
+    """What came of it is told in the same words by a worker and by a trigger."""
+
+    def request() -> bool:
+        if isinstance(answer, NeptuneMLError):
+            raise answer
+        return bool(answer)
+
+    async def request_async() -> bool:
+        return request()
+
+    in_trigger = cancel_late_async(MODEL_TRAINING, None if answer is None else request_async)
+
+    assert cancel_late(MODEL_TRAINING, None if answer is None else request) == words
+    assert asyncio.run(in_trigger) == words
+
+
+class Lines(list[str]):
+    """A log that keeps its lines, each after something else was done."""
+
+    def __init__(self, first: Callable[[], object] = list) -> None:
+        self.first = first
+
+    def warning(self, message: str, *arguments: Any) -> None:
+        """Log a line."""
+        self.first()
+        self.append(message % arguments)
+
+    info = warning
+
+
+def test_kill_is_logged(simulator: Simulator) -> None:
+    """The log says what came of the job, of which no artifact in S3 was deleted."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    log = Lines()
+    kill = Kill(MODEL_TRAINING, lambda: cancel().hook, log)
+    kill.aim("mine")
+
+    kill.cancel()
+
+    assert log == ["Killed. Model training job 'mine': cancellation requested."]
+    assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["false"]
+
+
+def test_kill_in_the_middle_of_a_line_of_the_log(simulator: Simulator) -> None:
+    """A kill that came while the main thread logs, with the log's lock, does not wait for the log."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    unlocked = Event()
+    log = Lines(lambda: unlocked.wait(PATIENCE_SECONDS))
+    kill = Kill(MODEL_TRAINING, lambda: cancel().hook, log)
+    kill.aim("mine")
+
+    kill.cancel()
+
+    assert not log
+    unlocked.set()
+
+
+def test_sleep_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that is not killed sleeps as long as it is to, and looks for a kill twice a second."""
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: 100 + sum(slept), sleep=slept.append)
+    monkeypatch.setattr("airflow_provider_neptune_ml.operators.kill.time", clock)
+
+    cancel().kill.sleep(1.25)
+
+    assert slept == [0.5, 0.5, 0.25]
 
 
 # Killed at the very end

@@ -133,6 +133,27 @@ def test_refusal_for_another_id(simulator: Simulator) -> None:
         start(data_processing_job_id="nope").execute(context())
 
 
+def test_refusal_by_iam(simulator: Simulator) -> None:
+    """A start that IAM refused is not taken for one whose id exists: nothing is looked up."""
+    simulator.add_fault(Fault("access_denied", operation=START, times=None))
+
+    with pytest.raises(NeptuneMLServiceError, match="AccessDeniedException"):
+        start(job_id="mine").execute(context())
+
+    assert len(simulator.calls(GET)) == 1
+
+
+def test_refusal_that_can_not_be_looked_into(simulator: Simulator) -> None:
+    """A start that is refused where its id can't be looked up says both."""
+    simulator.add_fault(Fault("read_only", operation=START))
+    simulator.add_fault(Fault("access_denied", operation=GET, skip=1))
+
+    with pytest.raises(
+        NeptuneMLError, match=r"(?s)ReadOnly.* Whether the id exists already is not known: .*AccessDenied"
+    ):
+        start(job_id="mine").execute(context())
+
+
 # Timed out by Airflow, while no triggerer was there
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,10 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.kinds import is_valid_id
+from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker, ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE
-from tests.contexts import RUN_BEGAN, TaskStateStore, context
+from tests.contexts import RUN_BEGAN, TaskInstance, TaskStateStore, context
 from tests.interruptions import wait_begun, when_answered
 from tests.operators.tasks import CANCEL, GET, START, cancel, start, statuses
 from tests.sdk import DAG
@@ -74,6 +76,31 @@ def test_names_the_job_itself() -> None:
     assert len({first, *others}) == len(changes) + 1
     assert not any(str(job_id).startswith("-") for job_id in others)
     assert all(map(is_valid_id, others))
+
+
+@pytest.mark.parametrize(
+    ("changes", "ids"),
+    [
+        ({}, ["nightly-training-train-c9a08c3b4784-2", "nightly-training-train-c9a08c3b4784-2-2"]),
+        ({"map_index": 3}, ["nightly-training-train-36c9ce58f441-2"]),
+        ({"dag_id": "学", "task_id": "习"}, ["airflow-775eee61f203-2"]),
+        ({"dag_id": "_d.e_f"}, ["d-e-f-train-e06ddc93a452-2"]),
+        ({"task_id": "x" * 200}, ["nightly-training-xxxxxxxxxxxxxxxx-8545bd850f5f-2"]),
+        ({"task_id": "x" * 15 + "-y"}, ["nightly-training-xxxxxxxxxxxxxxx-5e7f60c8b1e2-2"]),
+    ],
+)
+def test_ids_stay_the_same(changes: dict[str, Any], ids: list[str]) -> None:
+    """A retry by a newer version of this provider finds the job that an older one has started."""
+    assert list(islice(ids_of(TaskInstance(**changes), 2), len(ids))) == ids
+
+
+def test_note_stays_the_same() -> None:
+    """So it finds the note of a job that no try has used."""
+    store = TaskStateStore()
+
+    UnconsumedMarker(context(task_state_store=store)).write("mine")
+
+    assert store == {"neptune_ml_unused": "mine"}
 
 
 def test_pushes_the_id_at_once(simulator: Simulator) -> None:
@@ -164,11 +191,16 @@ def test_templated_numbers_and_flags(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
-def test_retry_takes_over_the_running_job(simulator: Simulator, arguments: dict[str, Any]) -> None:
-    """A retry finds the job that the first try started and starts no other."""
+def test_retry_takes_over_the_running_job(
+    simulator: Simulator, arguments: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A retry finds the job that the first try started and starts no other; the log tells which it was."""
     first = start(**arguments).execute(context())
+    assert f"Model training job '{first}' started" in capfd.readouterr().out
 
     assert start(**arguments).execute(context(try_number=2)) == first
+    adopted = f"Model training job '{first}' (InProgress) of an earlier try adopted"
+    assert adopted in capfd.readouterr().out
     assert start(**arguments).execute(context(try_number=4)) == first
     assert [request.status for request in simulator.calls(START)].count(200) == 1
 
