@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -79,19 +79,28 @@ def test_names_the_job_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "ids"),
+    ("changes", "run_began", "ids"),
     [
-        ({}, ["nightly-training-train-c9a08c3b4784-2", "nightly-training-train-c9a08c3b4784-2-2"]),
-        ({"map_index": 3}, ["nightly-training-train-36c9ce58f441-2"]),
-        ({"dag_id": "学", "task_id": "习"}, ["airflow-775eee61f203-2"]),
-        ({"dag_id": "_d.e_f"}, ["d-e-f-train-e06ddc93a452-2"]),
-        ({"task_id": "x" * 200}, ["nightly-training-xxxxxxxxxxxxxxxx-8545bd850f5f-2"]),
-        ({"task_id": "x" * 15 + "-y"}, ["nightly-training-xxxxxxxxxxxxxxx-5e7f60c8b1e2-2"]),
+        ({}, None, ["nightly-training-train-c9a08c3b4784-2", "nightly-training-train-c9a08c3b4784-2-2"]),
+        ({"map_index": 3}, None, ["nightly-training-train-36c9ce58f441-2"]),
+        ({"dag_id": "学", "task_id": "习"}, None, ["airflow-775eee61f203-2"]),
+        ({"dag_id": "_d.e_f"}, None, ["d-e-f-train-e06ddc93a452-2"]),
+        ({"task_id": "x" * 200}, None, ["nightly-training-xxxxxxxxxxxxxxxx-8545bd850f5f-2"]),
+        ({"task_id": "x" * 15 + "-y"}, None, ["nightly-training-xxxxxxxxxxxxxxx-5e7f60c8b1e2-2"]),
+        (
+            {},
+            RUN_BEGAN,
+            [
+                "nightly-training-train-c9a08c3b4784-7d8b66-2",
+                "nightly-training-train-c9a08c3b4784-7d8b66-2-2",
+            ],
+        ),
+        ({"task_id": "x" * 200}, RUN_BEGAN, ["nightly-training-xxxxxxxxx-8545bd850f5f-7d8b66-2"]),
     ],
 )
-def test_ids_stay_the_same(changes: dict[str, Any], ids: list[str]) -> None:
+def test_ids_stay_the_same(changes: dict[str, Any], run_began: datetime | None, ids: list[str]) -> None:
     """A retry by a newer version of this provider finds the job that an older one has started."""
-    assert list(islice(ids_of(TaskInstance(**changes), 2), len(ids))) == ids
+    assert list(islice(ids_of(TaskInstance(**changes), 2, run_began), len(ids))) == ids
 
 
 def test_note_stays_the_same() -> None:
