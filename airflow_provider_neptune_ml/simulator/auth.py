@@ -113,7 +113,7 @@ class Claim:
     signed_headers: Sequence[str]
     signature: str
     timestamp: str
-    token: str
+    token: str = field(repr=False)
     date_header: str | None
     lifetime: timedelta = SKEW
 
