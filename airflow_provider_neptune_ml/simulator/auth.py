@@ -285,12 +285,13 @@ def _sign(
             headers[name] = value
     path, _, query = received.target.replace("#", "%23").partition("?")
     query = "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
+    params: Any = parse_qsl(query, keep_blank_values=True) if encoded_anew else None  # a name may be repeated
     request = AWSRequest(
         method=received.method,
         url=f"http://{received.header('host')}{path}?{query}",
         headers={name: values[0] for name, values in received.headers.items()},
         data=received.body,
-        params=parse_qsl(query, keep_blank_values=True) if encoded_anew else None,
+        params=params,
     )
     request.context["timestamp"] = claim.timestamp
     keys = Credentials(credential.access_key, credential.secret_key, credential.session_token)

@@ -88,7 +88,7 @@ def fits(value: Any, hint: Any) -> bool:
 
 
 def _fits_collection(value: Any, origin: type, parts: tuple[Any, ...]) -> bool:
-    if not isinstance(value, origin) or isinstance(value, str):
+    if isinstance(value, str) or not issubclass(type(value), origin):
         return False
     if isinstance(value, Mapping):
         return all(fits(name, parts[0]) and fits(item, parts[-1]) for name, item in value.items())
@@ -96,7 +96,7 @@ def _fits_collection(value: Any, origin: type, parts: tuple[Any, ...]) -> bool:
 
 
 def _fits_number(value: Any, hint: type) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, hint)):
+    if isinstance(value, bool) or not issubclass(type(value), (int, hint)):
         return False
     try:
         return not math.isnan(float(value)) or hint is int

@@ -103,7 +103,8 @@ def service_model() -> ServiceModel:
 def instance_types(member: str) -> frozenset[str]:
     """Return the instance types that SageMaker has for what a member is about."""
     sagemaker = botocore.session.get_session().get_service_model("sagemaker")
-    return frozenset(sagemaker.shape_for(_INSTANCE_TYPE_SHAPES[member]).enum)
+    shape: Any = sagemaker.shape_for(_INSTANCE_TYPE_SHAPES[member])
+    return frozenset(shape.enum)
 
 
 @functools.cache
