@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -56,7 +57,8 @@ class NeptuneMLConnection:
                 conn_id,
                 "has no host: set it to the endpoint of the Neptune cluster (in a URI, check the port too)",
             )
-        if not _HOST.fullmatch(host):
+        is_ip6 = _is_ip6(host)
+        if not is_ip6 and not _HOST.fullmatch(host):
             raise _error(
                 conn_id,
                 f"has host={host!r}, which must be a bare host name: letters, digits, dots and hyphens",
@@ -69,7 +71,7 @@ class NeptuneMLConnection:
         extra = _extra(conn_id, connection.extra)
         in_host = _REGION_IN_HOST.search(host)
         return cls(
-            endpoint_url=f"{schema}://{host}:{port}",
+            endpoint_url=f"{schema}://[{host}]:{port}" if is_ip6 else f"{schema}://{host}:{port}",
             region_name=_text(conn_id, extra, "region_name"),
             region_in_host=in_host.group(1) if in_host else None,
             iam_auth=_boolean(conn_id, extra, "iam_auth", default=True),
@@ -91,6 +93,14 @@ def missing(conn_id: str) -> NeptuneMLConfigurationError:
         "isn't defined (or can't be read, as when its port isn't a number, or its extra no JSON object):"
         " create it with type neptune_ml and the cluster endpoint as host",
     )
+
+
+def _is_ip6(host: str) -> bool:
+    # A simulator may listen on ::1; a cluster has a name.
+    try:
+        return bool(ipaddress.IPv6Address(host)) and "%" not in host
+    except ValueError:
+        return False
 
 
 def _error(conn_id: str | None, fault: str) -> NeptuneMLConfigurationError:

@@ -59,6 +59,13 @@ def _build_parser() -> argparse.ArgumentParser:
         help="port to listen on, 0 for a free one (default: %(default)s)",
     )
     add("--allow-remote", action="store_true", help="listen on an address that other machines can reach")
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a further name by which clients may call it; may be repeated",
+    )
     add("--ssl-certfile", metavar="FILE", help="PEM certificate chain: speak HTTPS")
     add("--ssl-keyfile", metavar="FILE", help="PEM private key, if it isn't in the certificate's file")
     add(
@@ -128,6 +135,7 @@ def _build_simulator(given: argparse.Namespace) -> Simulator:
         host=given.host,
         port=given.port,
         allow_remote=given.allow_remote,
+        allowed_hosts=given.allowed_host,
         ssl_certfile=given.ssl_certfile,
         ssl_keyfile=given.ssl_keyfile,
         clock=given.clock,
@@ -164,7 +172,7 @@ def _read_credential() -> Credential:
     key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
     if not key or not secret:
         return EXAMPLE_CREDENTIAL
-    return Credential(key, secret, os.environ.get("AWS_SESSION_TOKEN"))
+    return Credential(key, secret, os.environ.get("AWS_SESSION_TOKEN") or None)
 
 
 def _explain(error: Exception, given: argparse.Namespace) -> str:

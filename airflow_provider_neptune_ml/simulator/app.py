@@ -14,6 +14,7 @@ from airflow_provider_neptune_ml.simulator import errors, responses
 from airflow_provider_neptune_ml.simulator.auth import Received, Verifier
 from airflow_provider_neptune_ml.simulator.errors import ServiceError
 from airflow_provider_neptune_ml.simulator.faults import SLOW, Fault, FaultRules
+from airflow_provider_neptune_ml.simulator.intake import BodyTooLarge, Receive, read_body, read_json
 from airflow_provider_neptune_ml.simulator.journal import Journal, Request
 from airflow_provider_neptune_ml.simulator.model import Operation, find_operation
 from airflow_provider_neptune_ml.simulator.responses import Answer, Line
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from airflow_provider_neptune_ml.simulator.store import Store
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,6 @@ _access_log = logging.getLogger("airflow_provider_neptune_ml.simulator.access")
 # A task in the same process may be stopped by a signal while it holds the lock of a handler of its log: the
 # simulator must go on answering. The journal has the same lines; the command line sets the level to INFO.
 _access_log.setLevel(logging.WARNING)
-_MAX_BODY_BYTES = 1 << 20
 _MAX_CALLER = 120
 
 
@@ -155,9 +154,9 @@ class Gateway:
             code=seen.code if seen else None,
             at=self._store.clock.now(),
             fault=fault.kind if fault else None,
-            caller=exchange.received.headers.get("user-agent", "")[:_MAX_CALLER],
+            caller=exchange.received.header("user-agent")[:_MAX_CALLER],
         )
-        self._journal.add(request)
+        self._journal.add(request, len(exchange.received.target) + len(exchange.received.body))
         self._store.note_call(request.kind, request.id, (request.at, request.operation or "", request.caller))
         if answer is not None and _access_log.isEnabledFor(logging.INFO):
             _access_log.info("%s", json.dumps(request.summary()))
@@ -166,25 +165,24 @@ class Gateway:
 
 def _read_head(scope: Scope) -> Exchange:
     raw_path, query = scope["raw_path"].decode("latin-1"), scope["query_string"].decode("latin-1")
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    headers: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     received = Received(scope["method"], f"{raw_path}?{query}" if query else raw_path, headers, b"")
     return Exchange(received, raw_path, dict(parse_qsl(query, keep_blank_values=True)))
 
 
 async def _read_body(receive: Receive, received: Received) -> Received:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > _MAX_BODY_BYTES:
-            raise errors.bad_request(errors.BODY_TOO_LARGE)
-        more = message.get("more_body", False)
+    try:
+        body = await read_body(receive)
+    except BodyTooLarge:
+        raise errors.bad_request(errors.BODY_TOO_LARGE) from None
     return replace(received, body=body) if body else received
 
 
 def _parse(body: bytes) -> Any:
     try:
-        return json.loads(body or b"{}")
+        return read_json(body or b"{}")
     except ValueError:
         raise errors.bad_request(errors.BAD_BODY) from None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import time
+
+END = 253402300799.0  # the last second of the year 9999: what datetime can tell
 
 
 class Clock:
     """
-    Tell the simulated time as seconds since the epoch; it never goes back.
+    Tell the simulated time as seconds since the epoch; it never goes back, and stands still at its end.
 
     :param rate: simulated seconds per real second: 1.0 is real time, 60.0 an hour a minute, 0.0 a clock that
         only
@@ -25,10 +26,10 @@ class Clock:
         """Return the simulated time."""
         if not self._rate:
             return self._base
-        return self._base + (time.monotonic() - self._started) * self._rate
+        return min(self._base + (time.monotonic() - self._started) * self._rate, END)
 
     def advance(self, seconds: float) -> None:
         """Jump ahead by simulated seconds."""
-        if not 0 <= seconds < math.inf:  # neither NaN
-            raise ValueError(f"seconds={seconds}: must be finite, and the clock can't go back")
+        if not 0 <= seconds <= END - self.now():  # neither NaN
+            raise ValueError(f"seconds={seconds}: the clock can't go back, and ends with the year 9999")
         self._base += seconds

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.simulator.intake import checked
 from airflow_provider_neptune_ml.simulator.planning import plan
 from airflow_provider_neptune_ml.simulator.resources import DEFAULT_REASON, Resource, Script
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
@@ -47,11 +48,13 @@ class Control:
         """Return the latest requests for an operation, in order."""
         return self._journal.requests(operation)
 
+    @checked
     def advance(self, seconds: float) -> None:
         """Move the clock ahead by simulated seconds; a real clock jumps and goes on."""
         with self._store.lock:
             self._store.advance(seconds)
 
+    @checked
     def describe(self, kind: str, id: str) -> dict[str, Any]:  # noqa: A002 - the service's own name for it
         """Return what a Get would answer now, whether the resource is visible yet or not."""
         with self._store.lock:
@@ -65,6 +68,7 @@ class Control:
             faults = [asdict(fault) for fault in self.faults]
             return {"now": now, "requests": self._journal.total, "faults": faults, "kinds": kinds}
 
+    @checked
     def finish(self, kind: str, id: str) -> None:  # noqa: A002
         """Let a resource end well now."""
         with self._store.lock:
@@ -72,6 +76,7 @@ class Control:
             resource.finish(self.now())
             self._store.save(resource)
 
+    @checked
     def fail(self, kind: str, id: str, reason: str = DEFAULT_REASON, stage: str | None = None) -> None:  # noqa: A002
         """
         Let a resource fail now.
@@ -85,6 +90,7 @@ class Control:
             resource.fail(self.now(), reason, stage)
             self._store.save(resource)
 
+    @checked
     def stop_job(self, kind: str, id: str) -> None:  # noqa: A002
         """Stop a resource now, as if somebody had done so in SageMaker; an endpoint is gone at once."""
         with self._store.lock:
@@ -92,6 +98,7 @@ class Control:
             resource.stop(self.now(), 0.0)
             self._store.save(resource)
 
+    @checked
     def set_status(self, kind: str, id: str, status: str | None) -> None:  # noqa: A002
         """Show any status word for a resource from now on; None leaves the key out of the reply."""
         with self._store.lock:
@@ -99,6 +106,7 @@ class Control:
             resource.forced = [status]
             self._store.save(resource)
 
+    @checked
     def seed(self, kind: str, id: str, status: str | None = None) -> None:  # noqa: A002
         """
         Put a resource there without a request or any precondition.
@@ -116,6 +124,7 @@ class Control:
             self._settle(resource, status or row.statuses.succeeded)
             self._store.put(resource)
 
+    @checked
     def script(
         self,
         kind: str,
@@ -137,6 +146,8 @@ class Control:
             self._store.all(kind)
             for stage in (fail_stage, *(seconds or {})):
                 _check_stage(kind, stage)
+            if min((seconds or {}).values(), default=0.0) < 0:
+                raise ValueError(f"seconds={seconds}: must not be negative")
             self._store.scripts.append(Script(kind, id, fail_stage, reason, seconds))
 
     def add_fault(self, fault: Fault) -> None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.simulator.intake import check, hints
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # By name: the exception and its text. The names of the exceptions and their HTTP codes are documented, the
-# texts are assumed, except for the expired token's, which is the one that AWS services share.
+# texts are assumed, except for the expired token's: text and exception are those of a real reply
+# (aws/graph-explorer#39).
 ERRORS: Mapping[str, tuple[str, str]] = {
     "too_many_requests": ("TooManyRequestsException", "Too many requests. Please retry with back-off."),
     "throttling": ("ThrottlingException", "Rate of requests exceeds the maximum throughput."),
@@ -24,7 +26,7 @@ ERRORS: Mapping[str, tuple[str, str]] = {
         "The request is rejected because it violates some read-only restriction, such as a designation "
         "of a replica as read-only.",
     ),
-    "expired_token": ("ExpiredTokenException", "The security token included in the request is expired"),
+    "expired_token": ("AccessDeniedException", "The security token included in the request is expired"),
     "access_denied": ("AccessDeniedException", "The caller is not authorized to perform this operation."),
 }
 # Not the service itself but what stands before it: no JSON in the reply.
@@ -38,6 +40,9 @@ PROXY_REPLIES: Mapping[str, tuple[int, bytes, bytes]] = {
 }
 SLOW, RESET, CUT, GARBLED, BINARY, REFUSED = "slow", "reset", "cut", "garbled", "binary", "refused"
 FAULTS = (*ERRORS, *PROXY_REPLIES, SLOW, RESET, CUT, GARBLED, BINARY, REFUSED)
+
+_DEFAULT_SECONDS = 1.0
+_WITHOUT_BODY = (204, 205, 304)
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Fault:
         real seconds (default: 1.0).
     :param status: another HTTP status than the kind's (default: the kind's); where there is an answer.
     :param code: another exception name than the kind's (default: the kind's); for an error.
+    :param text: another text than the kind's (default: the kind's); for an error and a proxy's answer.
     :param when: ``"before"`` the service does anything, or ``"after"`` it has done what was asked, so that
         only the answer is lost (default: before).
 
@@ -72,31 +78,62 @@ class Fault:
     id: str | None = None
     times: int | None = 1
     skip: int = 0
-    seconds: float = 1.0
+    seconds: float = _DEFAULT_SECONDS
     when: str = "before"
     status: int | None = None
     code: str | None = None
+    text: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a rule that could never do what it says."""
-        if self.kind not in FAULTS:
-            raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(FAULTS)}")
-        if self.when not in ("before", "after"):
-            raise ValueError(f"when={self.when!r}: must be before or after")
-        if self.resource is not None and self.resource not in KINDS:
-            raise ValueError(f"resource={self.resource!r}: must be one of {', '.join(KINDS)}")
-        if self.operation is not None and self.operation not in _OPERATIONS:
-            raise ValueError(f"operation={self.operation!r}: must be one of {', '.join(sorted(_OPERATIONS))}")
-        if self.seconds < 0 or self.skip < 0 or (self.times is not None and self.times < 1):
-            raise ValueError("seconds and skip must not be negative, times must be at least 1 or None")
-        if self.code is not None and self.kind not in ERRORS:
+        check(vars(self), hints(Fault))
+        _choose("kind", self.kind, FAULTS)
+        _choose("when", self.when, ("before", "after"))
+        if self.resource is not None:
+            _choose("resource", self.resource, tuple(KINDS))
+        if self.operation is not None:
+            _choose("operation", self.operation, tuple(sorted(_OPERATIONS)))
+        if not 0 <= self.seconds <= threading.TIMEOUT_MAX:
+            raise ValueError(f"seconds={self.seconds}: must not be negative, nor more than can be waited for")
+        if self.skip < 0 or (self.times is not None and self.times < 1):
+            raise ValueError(
+                f"skip={self.skip}, times={self.times}: skip must not be negative, times at least 1"
+            )
+        self._check_request()
+        self._check_answer()
+
+    def _check_request(self) -> None:
+        """Refuse what no request, or none of that operation, could be."""
+        row, verb = _OPERATIONS.get(self.operation or "", (None, None))
+        if row is not None and self.resource not in (None, row):
+            raise ValueError(f"resource={self.resource!r}: operation={self.operation!r} is for {row}")
+        if self.id == "" or (self.id and verb == "list"):
+            raise ValueError(f"id={self.id!r}: operation={self.operation!r} never has that id")
+        if self.kind == REFUSED and (
+            self.operation
+            or self.resource
+            or self.id
+            or self.skip
+            or self.times != 1
+            or self.when != "before"
+        ):
+            raise ValueError(
+                "kind='refused': no request arrives, so operation, resource, id, skip, times and when "
+                "can't be asked for"
+            )
+
+    def _check_answer(self) -> None:
+        """Refuse what the kind's answer doesn't have."""
+        if self.code is not None and (self.kind not in ERRORS or not self.code):
             raise ValueError(f"code={self.code!r}: only an error has one: {', '.join(ERRORS)}")
+        if self.text is not None and self.kind not in (*ERRORS, *PROXY_REPLIES):
+            raise ValueError(f"text={self.text!r:.100}: only {', '.join((*ERRORS, *PROXY_REPLIES))} have one")
         if self.status is not None and self.kind in (SLOW, RESET, CUT, REFUSED):
             raise ValueError(f"status={self.status}: kind={self.kind!r} has no answer of its own")
-        if self.kind == REFUSED and (self.operation or self.resource or self.id):
-            raise ValueError(
-                "kind='refused': no request arrives, so operation, resource and id can't be asked for"
-            )
+        if self.status is not None and (not 200 <= self.status <= 599 or self.status in _WITHOUT_BODY):
+            raise ValueError(f"status={self.status}: must be from 200 to 599, and of an answer with a body")
+        if self.seconds != _DEFAULT_SECONDS and self.kind not in (SLOW, REFUSED):
+            raise ValueError(f"seconds={self.seconds}: only for slow and refused")
 
     def hits(self, operation: str, resource: str, id_: str | None) -> bool:
         """Tell whether a request is one that the rule is about."""
@@ -112,11 +149,22 @@ class Fault:
         return self.kind in (RESET, CUT)
 
 
-_OPERATIONS = frozenset(
-    name
+# By operation: the kind that it is for, and its verb.
+_OPERATIONS = {
+    name: (row.name, verb)
     for row in KINDS.values()
-    for name in (row.start_operation, row.get_operation, row.list_operation, row.stop_operation)
-)
+    for verb, name in (
+        ("start", row.start_operation),
+        ("get", row.get_operation),
+        ("list", row.list_operation),
+        ("stop", row.stop_operation),
+    )
+}
+
+
+def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r:.100}: must be one of {', '.join(choices)}")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -10,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# The objects of a body take several times as much memory as its text.
+MOST_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class Journal:
     """
     Keep the latest requests and count all of them; safe to use from any thread.
 
-    :param size: how many requests are kept.
+    :param size: how many requests are kept; fewer if their text has more than :data:`MOST_BYTES`.
     """
 
     def __init__(self, size: int) -> None:
         self._lock = threading.Lock()
-        self._requests: deque[Request] = deque(maxlen=size)
+        self._requests: deque[tuple[Request, int]] = deque()
+        self._size = size
+        self._bytes = 0
         self._total = 0
 
     @property
@@ -71,26 +76,36 @@ class Journal:
         """How many requests were seen since the start or the last reset."""
         return self._total
 
-    def add(self, request: Request) -> None:
-        """Note a request; the oldest one goes when the journal is full."""
+    def add(self, request: Request, size: int) -> None:
+        """
+        Note a request; the oldest ones go when the journal is full.
+
+        :param size: how many bytes the request has.
+        """
         with self._lock:
-            self._requests.append(request)
+            self._requests.append((request, size))
+            self._bytes += size
             self._total += 1
+            while len(self._requests) > self._size or (self._bytes > MOST_BYTES and len(self._requests) > 1):
+                self._bytes -= self._requests.popleft()[1]
 
     def discard(self, request: Request) -> None:
         """Take a request back that was noted too early to know its answer."""
-        with self._lock, contextlib.suppress(ValueError):  # the journal may have been cleared
-            self._requests.remove(request)
-            self._total -= 1
+        with self._lock:
+            noted = next((one for one in self._requests if one[0] is request), None)
+            if noted:  # the journal may have been cleared
+                self._requests.remove(noted)
+                self._bytes -= noted[1]
+                self._total -= 1
 
     def requests(self, operation: str | None = None) -> list[Request]:
         """Return the kept requests in order, of one operation or of all."""
         with self._lock:
-            kept = list(self._requests)
+            kept = [request for request, _ in self._requests]
         return [request for request in kept if operation in (None, request.operation)]
 
     def clear(self) -> None:
         """Forget everything."""
         with self._lock:
             self._requests.clear()
-            self._total = 0
+            self._total = self._bytes = 0

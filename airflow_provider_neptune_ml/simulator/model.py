@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import botocore.session
+from botocore.model import DenormalizedStructureBuilder
 from botocore.validate import ParamValidator
 
 from airflow_provider_neptune_ml.kinds import (
@@ -26,14 +27,21 @@ if TYPE_CHECKING:
 
 # Members that AWS's guide has and botocore's model doesn't:
 # https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-modeltraining.html
-_ENCRYPTION: dict[str, type] = {"enableInterContainerTrafficEncryption": bool}
-HTTP_ONLY_MEMBERS: dict[str, dict[str, type]] = {
+_ENCRYPTION = {"enableInterContainerTrafficEncryption": "boolean"}
+HTTP_ONLY_MEMBERS: dict[str, dict[str, str]] = {
     DATA_PROCESSING.name: _ENCRYPTION,
-    MODEL_TRAINING.name: {"modelName": str, "maxWaitTime": int, **_ENCRYPTION},
+    MODEL_TRAINING.name: {"modelName": "string", "maxWaitTime": "integer", **_ENCRYPTION},
     MODEL_TRANSFORM.name: _ENCRYPTION,
 }
+# Where botocore's model of SageMaker has the instance types that a member may name.
+_INSTANCE_TYPE_SHAPES = {
+    "processingInstanceType": "ProcessingInstanceType",
+    "baseProcessingInstanceType": "ProcessingInstanceType",
+    "trainingInstanceType": "TrainingInstanceType",
+    "instanceType": "ProductionVariantInstanceType",
+}
 # Of the exceptions that we answer with and that botocore's model, or an older one, doesn't have.
-_OTHER_STATUSES = {"ExpiredTokenException": 403, "ResourceNotFoundException": 404}
+_OTHER_STATUSES = {"ResourceNotFoundException": 404}
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -73,28 +81,37 @@ class Operation:
         :param body: the JSON object; a null member counts as absent, and ``"TRUE"`` or ``"10"`` pass for what
             they mean, because clients in use send them.
         """
-        shape = self.input_shape
-        extra = HTTP_ONLY_MEMBERS.get(self.kind.name, {})
+        shape, extra = self.input_shape, _http_only_shape(self.kind.name)
         given = {name: value for name, value in body.items() if value is not None}
         for name in shape.required_members:
             if name not in given:
                 raise missing_parameter(f"Missing required parameter: {name}")
-        modelled = {
-            name: _convert(value, shape.members.get(name))
-            for name, value in given.items()
-            if name not in extra
-        }
-        _validate(modelled, shape)
-        for name in extra.keys() & given.keys():
-            if not isinstance(given[name], extra[name]):
-                raise invalid_parameter(f"Invalid type for parameter {name}")
-        return modelled | {name: given[name] for name in extra if name in given}
+        known = {**extra.members, **shape.members}
+        members = {name: _convert(value, known.get(name)) for name, value in given.items()}
+        _validate({name: value for name, value in members.items() if name not in extra.members}, shape)
+        _validate({name: value for name, value in members.items() if name in extra.members}, extra)
+        return members
 
 
 @functools.cache
 def service_model() -> ServiceModel:
     """Return botocore's model of the service."""
     return botocore.session.get_session().get_service_model("neptunedata")
+
+
+@functools.cache
+def instance_types(member: str) -> frozenset[str]:
+    """Return the instance types that SageMaker has for what a member is about."""
+    sagemaker = botocore.session.get_session().get_service_model("sagemaker")
+    shape: Any = sagemaker.shape_for(_INSTANCE_TYPE_SHAPES[member])
+    return frozenset(shape.enum)
+
+
+@functools.cache
+def _http_only_shape(kind: str) -> StructureShape:
+    members = {name: {"type": type_} for name, type_ in HTTP_ONLY_MEMBERS.get(kind, {}).items()}
+    shape: StructureShape = DenormalizedStructureBuilder().with_members(members).build_model()
+    return shape
 
 
 @functools.cache

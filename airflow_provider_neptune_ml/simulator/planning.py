@@ -18,8 +18,8 @@ from airflow_provider_neptune_ml.simulator.settings import ACCOUNT, Settings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The first 8 characters of the id, the part, and a timestamp make a name: so say aws/graph-notebook#145, from
-# which "preloading" is, and #144 for endpoints. The other parts are guesses.
+# The first 8 characters of the id, the part, and a timestamp that ends in 6 or 7 digits make a name: so say
+# aws/graph-notebook#145, from which "preloading" is, and #144 for endpoints. The other parts are guesses.
 _NAME_PARTS = {
     (DATA_PROCESSING.name, "processingJob"): "preloading",
     (MODEL_TRAINING.name, "processingJob"): "autotrainer",
@@ -78,7 +78,7 @@ def _sagemaker_name(kind: ResourceKind, stage: Stage, id_: str, now: float, numb
     if part == "hpo":  # SageMaker takes 32 characters for a tuning job, 63 for the others
         return f"{id_[:8]}-hpo-{moment:%y%m%d%H%M%S}-{number % 10000:04}"
     name = f"{id_[:8]}-{part}" if part else id_[:8]
-    name = f"{name}-{moment:%Y-%m-%d-%H-%M}-{moment:%S}{number % 100000:05}"
+    name = f"{name}-{moment:%Y-%m-%d-%H-%M}-{moment.second}{number % 100000:05}"
     return name if part else f"{name}-{stage.member}"
 
 

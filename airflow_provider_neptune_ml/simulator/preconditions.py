@@ -70,7 +70,7 @@ def _check_reference(
 def _check_training_job_name(name: str, store: Store, settings: Settings) -> None:
     if name in settings.training_job_names:
         return
-    owner = next((job for job in store.all(MODEL_TRAINING.name) if name in job.models), None)
+    owner = next((job for job in store.all(MODEL_TRAINING.name) if name in job.training_jobs), None)
     if owner is None:
         raise errors.bad_request(errors.NO_SAGEMAKER)
     if not owner.has_succeeded(store.clock.now()):

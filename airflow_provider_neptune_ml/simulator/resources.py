@@ -7,6 +7,8 @@ background, a stepped clock is as good as a real one, and a saved resource goes 
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +120,12 @@ class Resource:
         """Its kind's row of the table."""
         return KINDS[self.kind]
 
+    @property
+    def training_jobs(self) -> list[str]:
+        """The names of its SageMaker training jobs, which end in eight characters of SageMaker's."""
+        names = self.models if self.kind == MODEL_TRAINING.name else []
+        return [f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}" for name in names]
+
     def current(self, now: float) -> Run:
         """Return the stage at work, or the last one that was."""
         begun = [run for run in self.runs if run.starts <= now]
@@ -205,21 +213,26 @@ class Resource:
         return reply
 
     def overview(self, now: float) -> dict[str, Any]:
-        """Return what the status page shows of it at a moment; ``look`` is a style, not a status."""
+        """
+        Return what the status page shows of it at a moment.
+
+        ``look`` is a style, not a status; ``starts`` and ``ends`` are None for a stage that never does.
+        """
         titles = {stage.member: stage.title for stage in self.row.stages}
         return {
             "id": self.id,
             "status": self.status(now),
             "look": self._look(self.status(now)),
             "last_call": self.last_call,
+            "training_jobs": self.training_jobs,
             "stages": [
                 {
                     "title": titles[run.member],
                     "name": run.name,
                     "status": run.status(now),
                     "look": self._look(run.status(now)),
-                    "starts": run.starts,
-                    "ends": run.ends,
+                    "starts": _finite(run.starts),
+                    "ends": _finite(run.ends),
                     "output": run.output,
                     "reason": run.reason,
                 }
@@ -243,3 +256,7 @@ class Resource:
         if run.ends > now or run is self.runs[-1]:
             run.starts, run.ends = min(run.starts, now), min(run.ends, now)
             run.ending = word
+
+
+def _finite(time: float) -> float | None:
+    return time if math.isfinite(time) else None

@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from airflow_provider_neptune_ml.simulator.errors import ServiceError
 from airflow_provider_neptune_ml.simulator.faults import BINARY, ERRORS, GARBLED, PROXY_REPLIES, RESET, Fault
+from airflow_provider_neptune_ml.simulator.intake import Receive
 from airflow_provider_neptune_ml.simulator.model import http_status
 
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+# What errors come as; documented: https://docs.aws.amazon.com/neptune/latest/userguide/errors-engine-codes.html
+ERROR_TYPE = b"application/x-amz-json-1.0"
 _WAIT_STEP_SECONDS = 0.05
 _FLUSH_SECONDS = 0.1
 
@@ -58,7 +60,8 @@ NOTHING_DONE = Answer(200, json.dumps({"status": "unfinished"}).encode())
 def error_answer(error: ServiceError, request_id: str, status: int | None = None) -> Answer:
     """Return the documented error body with the HTTP status that belongs to the exception, or another."""
     body = {"requestId": request_id, "code": error.code, "detailedMessage": error.message}
-    return Answer(status or http_status(error.code), json.dumps(body).encode(), request_id, error.code)
+    content = json.dumps(body).encode()
+    return Answer(status or http_status(error.code), content, request_id, error.code, ERROR_TYPE)
 
 
 def spoil(fault: Fault, answer: Answer, request_id: str) -> Answer:
@@ -66,10 +69,11 @@ def spoil(fault: Fault, answer: Answer, request_id: str) -> Answer:
     status = fault.status or answer.status
     if fault.kind in ERRORS:
         code, text = ERRORS[fault.kind]
-        error = ServiceError(fault.code or code, text)
+        error = ServiceError(fault.code or code, text if fault.text is None else fault.text)
         return error_answer(error, request_id, fault.status or http_status(code))
     if fault.kind in PROXY_REPLIES:
         usual, content_type, content = PROXY_REPLIES[fault.kind]
+        content = content if fault.text is None else fault.text.encode()
         return Answer(fault.status or usual, content, content_type=content_type)
     if fault.kind == GARBLED:
         return replace(answer, status=status, content=answer.content[: len(answer.content) // 2] + b"{{")

@@ -73,6 +73,8 @@ class Simulator(Settings, Control):
     def add_fault(self, fault: Fault) -> None:
         """Put a fault in force; ``refused`` begins at once and ends after its seconds, or when cleared."""
         if fault.kind == REFUSED:
+            if self._app is None:
+                raise ValueError("kind='refused': the simulator isn't started, so nobody listens anyway")
             self._outage.begin(self._app, fault.seconds)
         else:
             super().add_fault(fault)
@@ -132,7 +134,7 @@ class Simulator(Settings, Control):
         verifier = Verifier(self.credentials, self.region) if self.iam_auth else None
         service = Service(self, self._store)
         gateway = Gateway(service, self._store, self._faults, self._journal, self._listener, verifier)
-        return build_app(gateway, self)
+        return build_app(gateway, self, self)
 
     @property
     def _netloc(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator import errors
+from airflow_provider_neptune_ml.simulator.model import instance_types
 from airflow_provider_neptune_ml.simulator.planning import plan
 from airflow_provider_neptune_ml.simulator.preconditions import check_preconditions
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from airflow_provider_neptune_ml.simulator.store import Store
 
 _S3_URL = re.compile(r"s3://[^/\s]+(/.*)?", re.DOTALL)
-_INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
+# https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-endpoints.html
+_MODELS = ("rgcn", "kge", "transe", "distmult", "rotate")
 _MAX_ITEMS = 1024
 _DEFAULT_ITEMS = 10
 # What the same engine answers to the cancellation of a Gremlin query; the word for ML is unknown.
@@ -78,12 +80,14 @@ class Service:
     def _check_role(self, role: Any) -> None:
         if not role and not self._settings.default_role:
             raise errors.missing_parameter(errors.NO_ROLE)
-        if role and self._settings.allowed_roles is not None and role not in self._settings.allowed_roles:
+        if role and self._settings.allowed_roles is not None and role not in [*self._settings.allowed_roles]:
             raise errors.invalid_parameter(errors.ROLE_NOT_LISTED)
 
     def _start(self, call: Call) -> dict[str, Any]:
         kind, members = call.operation.kind, call.operation.read_body(call.body)
         _check_members(members)
+        if kind.name == kinds.ENDPOINTS.name and members.get("modelName", _MODELS[0]) not in _MODELS:
+            raise errors.invalid_parameter(f"Invalid modelName. Valid values are {', '.join(_MODELS)}.")
         id_ = members.get("id", call.id)
         existing = self._store.get(kind.name, id_)
         if members.get("update"):
@@ -160,7 +164,7 @@ def _check_members(members: Mapping[str, Any]) -> None:
         if name == "id":
             _check_id(value)
         elif name.endswith("InstanceType") or name == "instanceType":
-            if not _INSTANCE_TYPE.fullmatch(value):
+            if value not in instance_types(name):
                 raise errors.invalid_parameter(errors.BAD_INSTANCE_TYPE)
         elif name.endswith("S3Location") or name == "sourceS3DirectoryPath":
             if not _S3_URL.fullmatch(value):

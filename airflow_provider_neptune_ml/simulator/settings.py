@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL, Credential
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+from airflow_provider_neptune_ml.simulator.intake import check, hints
 
 ACCOUNT = "123456789012"
 CLUSTER = "cluster-SIMULATOR"
@@ -26,6 +25,8 @@ DURATIONS: dict[str, dict[str, float]] = {
     kinds.ENDPOINTS.name: {"endpoint": 420.0},
 }
 STOP = "stop"
+# Of the wrong type these would be found out late.
+_CHECKED = ("host", "port", "allowed_hosts", "speed", "durations", "region", "appears_after", "journal_size")
 STOP_SECONDS = 45.0
 
 
@@ -37,6 +38,8 @@ class Settings:
     :param host: address to listen on (default: loopback); any other than loopback needs ``allow_remote``.
     :param port: port to listen on (default: 0, a free one).
     :param allow_remote: listen on an address that other machines can reach (default: False).
+    :param allowed_hosts: names, besides ``localhost`` and ``host``, by which clients may call it; with
+        ``allow_remote`` this machine's name and any address are among them, without it loopback addresses.
     :param ssl_certfile: PEM file with the certificate chain; with it the simulator speaks HTTPS (default:
         HTTP).
     :param ssl_keyfile: PEM file with the private key (default: in ``ssl_certfile``).
@@ -60,12 +63,14 @@ class Settings:
         besides those of the simulator's own training jobs.
     :param state_file: file that keeps resources and clock over a restart, for one simulator at a time
         (default: none).
-    :param journal_size: how many requests the journal keeps (default: 1000).
+    :param journal_size: how many requests the journal keeps, as far as they have 4 MiB together (default:
+        1000).
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     allow_remote: bool = False
+    allowed_hosts: Collection[str] = ()
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
     clock: str = "real"
@@ -85,13 +90,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense, before anything listens."""
+        check(vars(self), {name: hint for name, hint in hints(Settings).items() if name in _CHECKED})
         _choose("clock", self.clock, ("real", "manual"))
         _choose("not_found", self.not_found, ("404", "400"))
         _choose("lists", self.lists, ("all", "active"))
-        if self.speed <= 0:
+        if not 0 < self.speed < math.inf:
             raise ValueError(
                 f"speed={self.speed}: must be more than 0; for a clock that stands still: clock='manual'"
             )
+        if self.appears_after < 0:
+            raise ValueError(f"appears_after={self.appears_after}: must not be negative")
         if self.journal_size < 1:
             raise ValueError(f"journal_size={self.journal_size}: must be at least 1")
         if not self.allow_remote and not _is_loopback(self.host):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import fcntl
 import json
 import math
 import os
@@ -10,15 +10,15 @@ import random
 import sqlite3
 import time
 from contextlib import ExitStack
-from dataclasses import is_dataclass
-from types import UnionType
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.simulator.clock import END
+from airflow_provider_neptune_ml.simulator.intake import check, hints, read_json
 from airflow_provider_neptune_ml.simulator.resources import Resource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 _APPLICATION_ID = 0x4E4D4C53  # "NMLS": tells our files from other programs' databases
 _VERSION = 2  # version 1 was a JSON file
@@ -32,6 +32,7 @@ _SCHEMA = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
     f"PRAGMA user_version = {_VERSION}",
 )
+_MOST_NUMBER = 1 << 62
 _TRIES = 5
 _MOST_SECONDS_BETWEEN_TRIES = 0.1
 _MOST_DETAIL = 200
@@ -55,8 +56,11 @@ class StateFile:
     Keep resources and clock in a file; each change writes one row, however many resources there are.
 
     What was written when a method returns survives the end of the process at any moment, by SIGKILL too.
-    The file belongs to one simulator at a time: SQLite holds a lock of the operating system's on it, which
-    ends with the process. The callers see to it that one thread at a time is in here.
+    The file belongs to one simulator at a time: two locks of the operating system's are on it, which end with
+    the process. SQLite's keeps other programs out, but ends early when this process opens and closes the file
+    elsewhere, as a copy does; the other one doesn't.
+
+    The callers see to it that one thread at a time is in here.
 
     :param path: the file; made when there is none.
     :param rate: simulated seconds per real second, as for the clock.
@@ -66,6 +70,7 @@ class StateFile:
         self._path = path
         self._rate = rate
         self._database: sqlite3.Connection | None = None
+        self._close: Callable[[], None]
 
     @property
     def is_open(self) -> bool:
@@ -76,11 +81,12 @@ class StateFile:
         """Lock and read the file; raise ValueError, with the file as it was, if it can't be used."""
         try:
             with ExitStack() as undo:
+                undo.callback(_unlock, _lock_whole(self._path))
                 database = _lock(self._path)
                 undo.callback(database.close)
                 contents = _read(database, is_stepped=not self._rate)
                 _set_clock(database, contents.now, self._rate)
-                undo.pop_all()
+                self._close = undo.pop_all().close
         except _UNREADABLE as error:
             raise ValueError(f"state_file={self._path!r}: {_explain(error)}") from error
         self._database = database
@@ -88,9 +94,9 @@ class StateFile:
 
     def close(self) -> None:
         """Give the file free for others; nothing to do if it isn't open."""
-        database, self._database = self._database, None
-        if database is not None:
-            database.close()
+        if self._database is not None:
+            self._database = None
+            self._close()
 
     def put(self, number: int, resource: Resource) -> None:
         """Take a resource in, in the place of one that had its id and is gone."""
@@ -120,6 +126,25 @@ class StateFile:
     def _write(self, statement: str, row: tuple[Any, ...]) -> None:
         with self._opened as database:  # commits
             database.execute(statement, row)
+
+
+def _lock_whole(path: str) -> int:
+    """Lock a file, which is made if there is none, until the descriptor that is returned is closed."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise sqlite3.OperationalError(error.strerror) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise sqlite3.OperationalError("database is locked") from None
+    return descriptor
+
+
+def _unlock(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may have the descriptor, and with it the lock
+    os.close(descriptor)
 
 
 def _lock(path: str) -> sqlite3.Connection:
@@ -177,7 +202,9 @@ def _read_clock(database: sqlite3.Connection, *, is_stepped: bool) -> float:
     if not all(isinstance(value, float) and math.isfinite(value) for value in row):
         raise ValueError(f"clock: {row}")
     now, at, rate = map(float, row)
-    reached = now + max(time.time() - at, 0.0) * rate
+    if not 0 <= now <= END:
+        raise ValueError(f"clock: {row}")
+    reached = min(now + max(time.time() - at, 0.0) * rate, END)
     # A clock that is stepped by hand stands where it stood; any other is never behind real time.
     return reached if is_stepped else max(reached, time.time())
 
@@ -186,6 +213,8 @@ def _read_resources(database: sqlite3.Connection) -> dict[int, Resource]:
     resources = {}
     for number, kind, id_, data in database.execute("SELECT * FROM resources ORDER BY number"):
         try:
+            if number < 0 or number > _MOST_NUMBER:  # or there would be none for the next
+                raise ValueError(f"number {number}")
             resource = _parse(data)
             if (resource.kind, resource.id) != (kind, id_):
                 raise ValueError(f"holds {resource.kind} {resource.id!r}")
@@ -212,15 +241,15 @@ def _dump(resource: Resource) -> str:
 
 
 def _parse(text: str) -> Resource:
-    data = json.loads(text, parse_constant=_read_constant)
+    data = read_json(text, parse_constant=_read_constant)
     if not isinstance(data, dict):
         raise TypeError("not an object")
-    hints = _hints(Resource)
-    if data.keys() != hints.keys():
-        raise ValueError(f"members {', '.join(sorted(data.keys() ^ hints.keys()))}")
-    for name, value in data.items():
-        if not _fits(value, hints[name]):
-            raise ValueError(f"{name}={value!r:.100}")
+    types = hints(Resource)
+    if data.keys() != types.keys():
+        raise ValueError(f"members {', '.join(sorted(data.keys() ^ types.keys()))}")
+    check(data, types)
+    if not 0 <= data["created"] <= END:
+        raise ValueError(f"created={data['created']}")
     resource = Resource.from_json(data)
     members = {stage.member for stage in KINDS[resource.kind].stages}
     if not resource.runs or not members.issuperset(run.member for run in resource.runs):
@@ -232,29 +261,6 @@ def _read_constant(word: str) -> float:
     if word == "NaN":  # compares with nothing: no clock would ever reach it
         raise ValueError("NaN")
     return float(word)  # a stage may last for ever
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Tell whether a value from JSON is of the type that a field is annotated with."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin is UnionType:
-        return any(_fits(value, part) for part in parts)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, parts[0]) for item in value)
-    if origin is tuple:
-        return isinstance(value, list) and len(value) == len(parts) and all(map(_fits, value, parts))
-    if is_dataclass(hint) and isinstance(hint, type):
-        hints = _hints(hint)
-        fits = isinstance(value, dict) and value.keys() == hints.keys()
-        return fits and all(_fits(value[name], hints[name]) for name in hints)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
-
-
-@functools.cache
-def _hints(cls: type) -> Mapping[str, Any]:
-    return get_type_hints(cls)
 
 
 def _is_locked(error: Exception) -> bool:

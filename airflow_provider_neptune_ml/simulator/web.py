@@ -12,16 +12,18 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.simulator.faults import Fault
+from airflow_provider_neptune_ml.simulator.guard import Guard
+from airflow_provider_neptune_ml.simulator.intake import BodyTooLarge, read_body, read_json
 from airflow_provider_neptune_ml.simulator.page import PAGE, page_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from starlette.applications import Starlette
     from starlette.requests import Request as HttpRequest
     from starlette.responses import Response
 
     from airflow_provider_neptune_ml.simulator.control import Control
+    from airflow_provider_neptune_ml.simulator.settings import Settings
 
 CONTROL_PATH = "/_simulator"
 COMMANDS = (
@@ -39,12 +41,13 @@ COMMANDS = (
 )
 
 
-def build_app(gateway: Any, control: Control) -> Starlette:
+def build_app(gateway: Any, control: Control, settings: Settings) -> Guard:
     """
     Return the application.
 
     :param gateway: the ASGI application that takes every path which isn't one of the simulator's own.
     :param control: the hand on the cluster.
+    :param settings: the cluster's settings.
     """
     from starlette.applications import Starlette
     from starlette.responses import HTMLResponse
@@ -55,7 +58,7 @@ def build_app(gateway: Any, control: Control) -> Starlette:
     async def show_page(_request: HttpRequest) -> Response:
         return HTMLResponse(PAGE, headers=_PAGE_HEADERS)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Mount("/ml", app=gateway),
             Route("/", show_page, methods=["GET"]),
@@ -66,6 +69,7 @@ def build_app(gateway: Any, control: Control) -> Starlette:
             Mount("/", app=gateway),
         ]
     )
+    return Guard(app, settings, CONTROL_PATH)
 
 
 # The page runs its own inline script and asks its own server, and nothing else.
@@ -85,7 +89,7 @@ class _Views:
 
     async def show_journal(self, request: HttpRequest) -> Response:
         calls = self._control.calls(request.query_params.get("operation"))
-        return _json({"requests": [asdict(call) for call in calls]})
+        return _json({"requests": [vars(call) for call in calls]})
 
     async def show_faults(self, _request: HttpRequest) -> Response:
         return _json({"faults": [asdict(fault) for fault in self._control.faults]})
@@ -98,7 +102,10 @@ class _Views:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _json({"error": "Content-Type must be application/json"}, 415)
         try:
-            result = _call(getattr(self._control, command), command, await request.json())
+            arguments = read_json(await read_body(request.receive))
+            result = _call(getattr(self._control, command), command, arguments)
+        except BodyTooLarge as error:
+            return _json({"error": str(error)}, 413)
         except KeyError as error:
             return _json({"error": str(error.args[0])}, 404)
         except (TypeError, ValueError) as error:

@@ -83,9 +83,10 @@ def check_reply(operation_model: OperationModel, response_dict: dict[str, Any], 
     except ValueError:
         return  # garbled by a fault
     shape: Any = operation_model.output_shape
+    media_type = "application/json"
     if response_dict["status_code"] >= 300:
-        shape = operation_model.error_shapes[0]
+        shape, media_type = operation_model.error_shapes[0], "application/x-amz-json-1.0"
         assert response_dict["headers"]["x-amzn-RequestId"] == body["requestId"]
     report = ParamValidator().validate(body, shape)
     assert not report.has_errors(), report.generate_report()
-    assert response_dict["headers"]["content-type"] == "application/json"
+    assert response_dict["headers"]["content-type"] == media_type

@@ -16,10 +16,13 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from airflow_provider_neptune_ml.simulator import Credential, Simulator
 from tests.simulator.cli import MODULE, running, url_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.simulator.conftest import ClientMaker
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -128,6 +131,21 @@ def test_two_processes_on_one_state_file(tmp_path: Path) -> None:
         assert _endpoint_status(banner, "one") == "InService"
 
 
+def test_two_processes_after_a_copy(tmp_path: Path) -> None:
+    """The file stays the first process's when that one opens and closes it, as a backup does."""
+    path = tmp_path / "state"
+    with Simulator(state_file=str(path)) as simulator:
+        simulator.seed("endpoints", "one")
+        path.read_bytes()  # ends the locks that a process has by fcntl, which are SQLite's
+        done = _run("--state", str(path), "--port", "0")
+        simulator.seed("endpoints", "two")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "another simulator uses it" in done.stderr
+    with running("--state", str(path)) as (_, banner):
+        assert [_endpoint_status(banner, id_) for id_ in ("one", "two")] == ["InService", "InService"]
+
+
 def test_one_of_two_processes_at_the_same_moment(tmp_path: Path) -> None:
     """Of simulators that are started on one state file at the same moment, one gets it."""
     command = [sys.executable, "-m", MODULE, "--port", "0", "--state", str(tmp_path / "state")]
@@ -172,11 +190,26 @@ def test_iam_auth_takes_keys_from_the_environment() -> None:
         assert _status(f"{url_in(banner)}/ml/endpoints") == 403
 
 
+def test_empty_session_token_is_none(make_client: ClientMaker) -> None:
+    """An AWS_SESSION_TOKEN that is set to nothing means that the keys have no token."""
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAMINE", "AWS_SECRET_ACCESS_KEY": "my-secret", "AWS_SESSION_TOKEN": ""}
+    with running("--iam-auth", **keys) as (_, banner):
+        there = Simulator(port=int(url_in(banner).rpartition(":")[2]))  # never started: it tells the URL
+        client = make_client(there, Credential("AKIAMINE", "my-secret"))
+        assert client.list_ml_endpoints()["ids"] == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (["--host", "0.0.0.0"], "simulator: host='0.0.0.0': other machines could reach it"),
         (["--host", "192.0.2.1", "--allow-remote"], "simulator: can't listen on 192.0.2.1 port 8182: "),
+        (["--speed", "nan"], "simulator: speed=nan: must be a valid float"),
+        (["--appears-after", "-1"], "simulator: appears_after=-1.0: must not be negative"),
+        (
+            ["--duration", "endpoints.endpoint=nan"],
+            "simulator: durations={'endpoints': {'endpoint': nan}}: must",
+        ),
         (["--speed", "0"], "simulator: speed=0.0: must be more than 0"),
         (["--duration", "x"], "simulator: --duration x: must be KIND.STAGE=SECONDS"),
         (["--port", "99999"], "simulator: can't listen on 127.0.0.1 port 99999: "),
@@ -186,7 +219,7 @@ def test_iam_auth_takes_keys_from_the_environment() -> None:
             "simulator: state_file='/nowhere/state': there is no such folder",
         ),
         (["--state", __file__], f"simulator: state_file={__file__!r}: not a state of this simulator"),
-        (["--state", "/"], "simulator: state_file='/': can't be used (unable to open database file)"),
+        (["--state", "/"], "simulator: state_file='/': can't be used (Is a directory)"),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from airflow_provider_neptune_ml.kinds import (
     ResourceKind,
 )
 from airflow_provider_neptune_ml.simulator import Simulator
-from airflow_provider_neptune_ml.simulator.model import HTTP_ONLY_MEMBERS
+from airflow_provider_neptune_ml.simulator.model import HTTP_ONLY_MEMBERS, instance_types, operations
 from tests.simulator.steps import STARTS, call, refusal, start
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def test_transform_by_a_declared_name(make_client: ClientMaker) -> None:
 def test_transform_by_the_name_of_a_running_training(client: Any, simulator: Simulator) -> None:
     """A SageMaker name is refused until its training has completed."""
     simulator.seed(MODEL_TRAINING.name, "other", MODEL_TRAINING.statuses.running)
-    name = simulator._store.find(MODEL_TRAINING.name, "other").models[0]
+    name = simulator.overview()["kinds"][MODEL_TRAINING.name][0]["training_jobs"][0]
     members = {"modelTransformOutputS3Location": "s3://bucket/out", "trainingJobName": name}
 
     assert refusal(client, MODEL_TRANSFORM.start_operation, **members) == (
@@ -208,25 +209,60 @@ def test_custom_parameters_are_checked_too(client: Any, simulator: Simulator) ->
 
 def test_instance_types(client: Any, simulator: Simulator, kind: ResourceKind) -> None:
     """An instance type must look like ml.*."""
-    from airflow_provider_neptune_ml.simulator.model import operations
-
     members = operations()[kind.start_operation].input_shape.members
     names = [name for name in members if name.lower().endswith("instancetype")]
     assert names
     for name in names:
-        answer = refusal(client, kind.start_operation, **{**STARTS[kind.name], name: "m5.large"})
-        assert answer == (*INVALID, "Invalid ML instance type.")
+        for wrong in ("m5.large", "ml.nonsense.large", "ml.m5.2xlarge ", "ML.M5.XLARGE", "ml.m5", ""):
+            answer = refusal(client, kind.start_operation, **{**STARTS[kind.name], name: wrong})
+            assert answer == (*INVALID, "Invalid ML instance type.")
     assert start(client, simulator, kind, **dict.fromkeys(names, "ml.m5.xlarge"))
+
+
+@pytest.mark.parametrize(
+    ("member", "type_", "expected"),
+    [
+        ("trainingInstanceType", "ml.g5.2xlarge", True),
+        ("trainingInstanceType", "ml.p3.2xlarge", True),
+        ("processingInstanceType", "ml.r5.8xlarge", True),
+        ("instanceType", "ml.inf1.xlarge", True),
+        ("trainingInstanceType", "ml.inf1.xlarge", False),
+        ("baseProcessingInstanceType", "ml.p4d.24xlarge", False),
+    ],
+)
+def test_instance_types_are_those_of_the_work(member: str, type_: str, expected: bool) -> None:
+    """SageMaker has other instance types for training than for processing or for an endpoint."""
+    assert (type_ in instance_types(member)) is expected
+
+
+@pytest.mark.parametrize("name", ["rgcn", "kge", "transe", "distmult", "rotate"])
+def test_models_of_an_endpoint(client: Any, simulator: Simulator, name: str) -> None:
+    """An endpoint takes the models of AWS's guide by name, and no others."""
+    assert start(client, simulator, ENDPOINTS, modelName=name)
+    for wrong in (name.upper(), "custom", "gpt", ""):
+        members = {**STARTS[ENDPOINTS.name], "modelName": wrong}
+        assert refusal(client, ENDPOINTS.start_operation, **members) == (
+            *INVALID,
+            "Invalid modelName. Valid values are rgcn, kge, transe, distmult, rotate.",
+        )
 
 
 def test_members_that_boto3_does_not_know(simulator: Simulator, kind: ResourceKind) -> None:
     """Members that only the HTTP API has are taken, with their types checked; unknown ones are refused."""
     simulator.seed(DATA_PROCESSING.name, "base-data")
     simulator.seed(MODEL_TRAINING.name, "base-training")
-    path, examples = f"/ml/{kind.name}", {str: "custom", int: 90000, bool: True}
+    path = f"/ml/{kind.name}"
+    examples: dict[str, list[Any]] = {
+        "string": ["custom"],
+        "integer": [90000, "90000"],
+        "boolean": [True, "TRUE", "false"],
+    }
     for name, type_ in HTTP_ONLY_MEMBERS.get(kind.name, {}).items():
-        assert send(simulator, "POST", path, {**STARTS[kind.name], name: examples[type_]})[0] == 200
-        assert send(simulator, "POST", path, {**STARTS[kind.name], name: {}})[0] == 400
+        for example in examples[type_]:
+            assert send(simulator, "POST", path, {**STARTS[kind.name], name: example})[0] == 200
+        status, body = send(simulator, "POST", path, {**STARTS[kind.name], name: {}})
+        assert (status, body["code"]) == INVALID
+        assert name in body["detailedMessage"]
     status, body = send(simulator, "POST", path, {**STARTS[kind.name], "modelNme": "custom"})
 
     assert (status, body["code"]) == INVALID
@@ -318,9 +354,18 @@ def test_role_is_needed_without_a_default(make_client: ClientMaker) -> None:
             assert call(client, kind.stop_operation, id="job-1", neptuneIamRoleArn=role)
 
 
+def test_content_types(simulator: Simulator) -> None:
+    """Errors have another content type than replies: that of AWS's page on error codes."""
+    expected = {"/ml/endpoints": "application/json", "/ml/endpoints/nobody": "application/x-amz-json-1.0"}
+    for path, media_type in expected.items():
+        with closing(http.client.HTTPConnection(simulator.host, simulator.port, timeout=60)) as connection:
+            connection.request("GET", path)
+            assert connection.getresponse().headers["Content-Type"] == media_type
+
+
 def test_role_must_be_allowed(make_client: ClientMaker) -> None:
     """With allowed_roles any other role is refused."""
-    with Simulator(allowed_roles=["arn:aws:iam::123456789012:role/good"]) as simulator:
+    with Simulator(allowed_roles={"arn:aws:iam::123456789012:role/good"}) as simulator:
         client = make_client(simulator)
         operation = DATA_PROCESSING.list_operation
 
@@ -329,6 +374,8 @@ def test_role_must_be_allowed(make_client: ClientMaker) -> None:
             refusal(client, operation, neptuneIamRoleArn="arn:aws:iam::123456789012:role/bad")[:2] == INVALID
         )
         assert call(client, operation)
+        body = {**STARTS[DATA_PROCESSING.name], "neptuneIamRoleArn": ["good"]}
+        assert send(simulator, "POST", "/ml/dataprocessing", body)[0] == 400
 
 
 def test_journal_keeps_what_was_asked(client: Any, simulator: Simulator, kind: ResourceKind) -> None:

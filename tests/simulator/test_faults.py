@@ -19,6 +19,7 @@ from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.simulator.faults import FAULTS
 from tests.simulator.steps import STARTS, call, refusal, start
+from tests.simulator.wire import send
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import ClientMaker
@@ -31,7 +32,7 @@ ERROR_FAULTS = {
     "server_shutdown": (500, "ServerShutdownException"),
     "client_timeout": (408, "ClientTimeoutException"),
     "read_only": (400, "ReadOnlyViolationException"),
-    "expired_token": (403, "ExpiredTokenException"),
+    "expired_token": (403, "AccessDeniedException"),
     "access_denied": (403, "AccessDeniedException"),
     "unavailable": (503, "503"),
     "html": (502, "502"),
@@ -77,6 +78,26 @@ def test_other_statuses_and_codes(client: Any, simulator: Simulator, job: str) -
     assert refusal(client, GET, id=job)[:2] == (400, "SlowDown")
     assert refusal(client, GET, id=job)[:2] == (504, "504")
     assert [request.code for request in simulator.journal] == ["SlowDown", None]
+
+
+def test_expired_credentials(client: Any, simulator: Simulator, job: str) -> None:
+    """Expired credentials are told by the text alone, as by the service."""
+    simulator.add_fault(Fault("expired_token"))
+
+    assert refusal(client, GET, id=job)[1:] == (
+        "AccessDeniedException",
+        "The security token included in the request is expired",
+    )
+
+
+def test_other_texts(client: Any, simulator: Simulator, job: str) -> None:
+    """An error, and a proxy's answer, can have a text of its own, an empty one too."""
+    for text in ("User: x is not authorized", ""):
+        simulator.add_fault(Fault("access_denied", text=text))
+        assert refusal(client, GET, id=job) == (403, "AccessDeniedException", text)
+    simulator.add_fault(Fault("html", text="<h1>Blocked by the firewall: é</h1>", status=403))
+
+    assert send(simulator, "GET", f"/ml/modeltraining/{job}") == (403, "<h1>Blocked by the firewall: é</h1>")
 
 
 @pytest.mark.parametrize(("fault", "error"), BROKEN_FAULTS.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +78,20 @@ def test_stages_say_where_to_look(client: Any, simulator: Simulator, kind: Resou
         assert f"group={stage.log_group};prefix={part['name']}" in part["cloudwatchLogUrl"]
         assert "failureReason" not in part
         assert (kind is ENDPOINTS) != part.get("outputLocation", "").startswith("s3://bucket/")
+
+
+@pytest.mark.parametrize(("second", "digits"), [(9, 6), (13, 7)])
+def test_job_names_end_in_six_or_seven_digits(
+    client: Any, simulator: Simulator, second: int, digits: int
+) -> None:
+    """The timestamp in a job's name ends in the second, without a leading zero, and five more digits."""
+    simulator.advance((second - int(simulator.now()) - 1) % 60 + 1)
+    start(client, simulator, DATA_PROCESSING)
+
+    name = get(client, DATA_PROCESSING)["processingJob"]["name"]
+    assert re.fullmatch(
+        rf"job-1-preloading-\d{{4}}(-\d\d){{4}}-{second}\d{{{digits - len(str(second))}}}", name
+    )
 
 
 def test_models_show_when_it_succeeded(client: Any, simulator: Simulator) -> None:
@@ -179,10 +194,20 @@ def test_warm_start_and_incremental_processing(client: Any, simulator: Simulator
 
 
 def test_transform_by_training_job_name(client: Any, simulator: Simulator) -> None:
-    """A transform takes the SageMaker name of a training's model instead of the two ids."""
+    """A transform takes the name of a training job instead of the two ids; a model's name is none."""
     simulator.seed(MODEL_TRAINING.name, "training")
-    name = simulator.describe(MODEL_TRAINING.name, "training")["mlModels"][0]["name"]
+    model = simulator.describe(MODEL_TRAINING.name, "training")["mlModels"][0]["name"]
+    (name, _) = simulator.overview()["kinds"][MODEL_TRAINING.name][0]["training_jobs"]
     members = {"modelTransformOutputS3Location": "s3://bucket/transformed"}
+
+    assert re.fullmatch(
+        rf"{simulator.describe(MODEL_TRAINING.name, 'training')['hpoJob']['name']}-001-\w{{8}}", name
+    )
+    assert refusal(client, MODEL_TRANSFORM.start_operation, trainingJobName=model, **members) == (
+        400,
+        "BadRequestException",
+        "Unable to find SageMaker AI resource. Please check your input.",
+    )
 
     assert call(client, MODEL_TRANSFORM.start_operation, trainingJobName=name, **members)["id"]
 

@@ -234,7 +234,7 @@ def test_outage_over_http(simulator: Simulator, client: Any) -> None:
         ("finish", {"kind": "jobs", "id": "nobody"}, 400, "kind='jobs'"),
         ("finish", {"kind": "modeltraining"}, 400, "missing a required argument: 'id'"),
         ("finish", {"kind": "modeltraining", "id": "a", "colour": 1}, 400, "colour"),
-        ("advance", {"seconds": "soon"}, 400, "not supported"),
+        ("advance", {"seconds": "soon"}, 400, "seconds='soon': must be a valid float"),
         ("script", {"kind": "modeltraining", "fail_stage": "cooking"}, 400, "stage='cooking'"),
         ("add_fault", {"kind": "rain"}, 400, "must be one of"),
     ],
