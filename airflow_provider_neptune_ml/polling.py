@@ -30,6 +30,7 @@ from airflow_provider_neptune_ml.retries import (
     format_duration,
     jittered,
 )
+from airflow_provider_neptune_ml.text import https_link
 
 DEFAULT_POLL_INTERVAL_SECONDS = 60.0
 # As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
@@ -347,7 +348,7 @@ class Watch:
 
 def _log_url(kind: ResourceKind, description: Description) -> str:
     current = kind.current_stage(description)
-    return str(current[1].get("cloudwatchLogUrl") or "") if current else ""
+    return https_link(current[1].get("cloudwatchLogUrl")) if current else ""
 
 
 def describe_progress(kind: ResourceKind, description: Description) -> str:

@@ -1,4 +1,4 @@
-"""What others say (the service, the network, botocore, Airflow's backends), made fit for a log or an error."""
+"""What others say (the service, the network, botocore, Airflow's backends), fit for a log or an error."""
 
 from __future__ import annotations
 

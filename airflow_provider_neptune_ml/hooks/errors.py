@@ -37,7 +37,9 @@ _PARSER_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
 # What a call to botocore raises; of those that are not its own, see is_call_error.
 CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError, RuntimeError, *_PARSER_ERRORS)
 
-_EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+_EXPIRED_CODES = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+)
 _THROTTLING_CODES = frozenset(
     {
         "RequestLimitExceeded",
@@ -55,7 +57,9 @@ _THROTTLING_CODES = frozenset(
 # be invalid.
 _NOT_FOUND_CODES = frozenset({"MLResourceNotFoundException", "InvalidParameterException"})
 # Neptune gives one code to all refusals of a caller, and to much of what SageMaker has said: the text tells.
-_EXPIRED = re.compile(r"(token|credentials?|session)\b[^.]{0,60}\b(has|have|is|are) expired|ExpiredToken", re.I)
+_EXPIRED = re.compile(
+    r"(token|credentials?|session)\b[^.]{0,60}\b(has|have|is|are) expired|ExpiredToken", re.I
+)
 _THROTTLED = re.compile(r"Rate exceeded|ThrottlingException|TooManyRequestsException|Too many requests", re.I)
 _UNSIGNED = re.compile(r"Missing ?Authentication ?Token", re.I)
 # What a 403 is about, by its text: the first that matches.
@@ -79,9 +83,11 @@ _ADVICE = (
         " proxy in between has removed the signature, or another service answered: check {address}.",
     ),
     (
-        re.compile("SignedHeader|signature we calculated|signature does ?n[o']t match|InvalidSignature", re.I),
-        "Check the secret access key of aws_conn_id ({aws_conn_id!r}), and the host of connection {conn_id!r}:"
-        " the signature has its name, so a tunnel or load balancer under another one breaks it.",
+        re.compile(
+            "SignedHeader|signature we calculated|signature does ?n[o']t match|InvalidSignature", re.I
+        ),
+        "Check the secret access key of aws_conn_id ({aws_conn_id!r}), and the host of connection"
+        " {conn_id!r}: the signature has its name, so a tunnel or load balancer under another one breaks it.",
     ),
     (
         re.compile("security token|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId", re.I),
@@ -93,8 +99,8 @@ _ADVICE = (
     ),
     (
         re.compile(""),
-        "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the cluster uses"
-        " IAM authentication (iam_auth).",
+        "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the cluster"
+        " uses IAM authentication (iam_auth).",
     ),
 )
 
@@ -209,8 +215,8 @@ def translate(error: Exception, request: Request) -> NeptuneMLError:
 def not_neptunes(request: Request) -> NeptuneMLUnreachableError:
     """Return the error for a reply that the service would not give."""
     return NeptuneMLUnreachableError(
-        f"{request.subject}: the reply is not one of Neptune's. Check {request.address}, and any proxy or load"
-        " balancer in between.",
+        f"{request.subject}: the reply is not one of Neptune's. Check {request.address}, and any proxy or"
+        " load balancer in between.",
         transient=True,
         reference=request.reference,
     )
@@ -315,8 +321,8 @@ def _unanswered(error: Exception, request: Request) -> NeptuneMLUnreachableError
         # Its text may have a session token, or a proxy's password.
         return not_sent(
             f"{subject}: no request was sent: a setting can't be used ({type(unusable).__name__}). Check the"
-            f" credentials of aws_conn_id ({request.aws_conn_id!r}), which must be without line breaks, and the"
-            " URLs of proxies.",
+            f" credentials of aws_conn_id ({request.aws_conn_id!r}), which must be without line breaks, and"
+            " the URLs of proxies.",
             transient=False,
             reference=reference,
         )

@@ -28,8 +28,14 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.get_provider_info import connection_form
+from airflow_provider_neptune_ml.hooks import handlers, keep_alive
 from airflow_provider_neptune_ml.hooks.clients import TRIGGER_CONFIG, Clients
-from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
+from airflow_provider_neptune_ml.hooks.connection import (
+    NeptuneMLConnection,
+    checked_region,
+    checked_verify,
+    missing,
+)
 from airflow_provider_neptune_ml.hooks.errors import (
     CALL_ERRORS,
     Request,
@@ -41,7 +47,7 @@ from airflow_provider_neptune_ml.hooks.errors import (
     translate,
     translate_setup,
 )
-from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
+from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -208,8 +214,11 @@ class NeptuneMLHook(AwsBaseHook):
         """Read the AWS connection, and put the cluster's endpoint and region into it."""
         cluster = self.cluster
         if cluster.iam_auth:
-            # Not by the attribute, which is the clients' here.
-            wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
+            try:
+                # Not by the attribute, which is the clients' here.
+                wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
+            except RecursionError as error:
+                raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
         region_name = (
@@ -221,7 +230,9 @@ class NeptuneMLHook(AwsBaseHook):
                 " (neptune_ml_conn_id) or in the AWS connection (aws_conn_id);"
                 f" the host of {cluster.endpoint_url} doesn't tell it."
             )
-        wrapper.region_name = region_name
+        wrapper.region_name = checked_region(region_name, self.neptune_ml_conn_id)
+        if cluster.endpoint_url.startswith("https:"):
+            wrapper.verify = checked_verify(self._verify, wrapper.verify, self.aws_conn_id)
         service = wrapper.service_config.get("neptunedata", {})
         wrapper.service_config = {
             **wrapper.service_config,
@@ -253,7 +264,8 @@ class NeptuneMLHook(AwsBaseHook):
             if not is_call_error(error):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
-        register(client)
+        handlers.register(client)
+        keep_alive.register(client)
         return client
 
     # The four verbs

@@ -54,6 +54,7 @@ from airflow_provider_neptune_ml.retries import (
     retry_transient,
 )
 from airflow_provider_neptune_ml.task_state import state_at_shutdown
+from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import (
     is_set,
     validate,
@@ -309,7 +310,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             raise NeptuneMLTimeoutError(f"{name} timed out ({limit}). {late}".rstrip())
         lines = [str(line).strip() for line in (next_kwargs or {}).get("traceback") or ()]
         last = f" ({lines[-1]})" if lines else ""
-        error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(cause + last)}")
+        error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(one_line(cause + last))}")
         if "airflow_provider_neptune_ml" in last:
             error.add_sentence("The triggerer needs airflow-provider-neptune-ml installed, in this version.")
         if resource_id is not None:
@@ -403,7 +404,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         except Exception as cause:
             error = NeptuneMLError(
                 f"{self.kind.name_of(resource_id)} exists, but its task failed:"
-                f" {type(cause).__name__}: {full_stop(str(cause))}"
+                f" {type(cause).__name__}: {full_stop(one_line(cause))}"
             )
             self.release_or_cancel(context, resource_id, error)
             raise error from cause
