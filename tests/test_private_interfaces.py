@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
+from boto3 import client
 
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -61,6 +62,19 @@ def test_caller_of_the_amazon_hook() -> None:
 def test_client_of_the_amazon_waiters() -> None:
     """hooks/neptune_ml.py has the name by which the provider's own waiters get a client."""
     assert "self._client" in inspect.getsource(AwsGenericHook.get_waiter)
+
+
+# botocore and urllib3
+
+
+def test_pools_of_botocore() -> None:
+    """hooks/keep_alive.py replaces the pools of a client's session, and sees which connection one takes."""
+    session: Any = client("neptunedata", region_name="eu-west-1")._endpoint.http_session
+    schemes = session._pool_classes_by_scheme
+
+    assert session._manager.pool_classes_by_scheme is schemes
+    assert set(schemes) == {"http", "https"}
+    assert all("self._get_conn(timeout=" in inspect.getsource(pool.urlopen) for pool in schemes.values())
 
 
 # Airflow
