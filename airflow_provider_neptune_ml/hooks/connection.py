@@ -28,7 +28,7 @@ _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _REGION = r"([a-z]{2,}(?:-[a-z]+)+-\d)"
 # mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com; China has another suffix, and both orders
-_REGION_IN_HOST = re.compile(rf"\.(?:{_REGION}\.neptune|neptune\.{_REGION})\.amazonaws\.(?:com|com\.cn|eu)")
+_REGION_IN_HOST = re.compile(rf"\.(?:{_REGION}\.neptune|neptune\.{_REGION})\.amazonaws\.(?:com|com\.cn|eu)$")
 
 
 @dataclass(frozen=True)

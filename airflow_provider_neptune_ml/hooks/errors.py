@@ -17,6 +17,10 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    InvalidConfigError,
+    InvalidProxiesConfigError,
+    InvalidRegionError,
+    InvalidRetryConfigurationError,
     SSLError,
 )
 from botocore.parsers import ResponseParserError
@@ -34,6 +38,13 @@ from airflow_provider_neptune_ml.text import one_line
 
 # What its parser raises on a body that is not as its model says.
 _PARSER_ERRORS = (AttributeError, KeyError, TypeError, ValueError)
+# Of its own, those that are not about credentials.
+_SETTING_ERRORS = (
+    InvalidConfigError,
+    InvalidProxiesConfigError,
+    InvalidRegionError,
+    InvalidRetryConfigurationError,
+)
 # What a call to botocore raises; of those that are not its own, see is_call_error.
 CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError, RuntimeError, *_PARSER_ERRORS)
 
@@ -237,6 +248,13 @@ def translate_setup(
         return not_sent(
             f"{subject}: the AWS credentials can't be read: JSON that is nested too deeply, in aws_conn_id"
             f" ({aws_conn_id!r}) or in what it refers to.",
+            transient=False,
+            reference=reference,
+        )
+    if isinstance(error, _SETTING_ERRORS):
+        return not_sent(
+            f"{subject}: no request was sent: {_said_by(error)}. Check botocore_config, aws_conn_id"
+            f" ({aws_conn_id!r}) and AWS's config file.",
             transient=False,
             reference=reference,
         )

@@ -231,8 +231,7 @@ class NeptuneMLHook(AwsBaseHook):
                 f" the host of {cluster.endpoint_url} doesn't tell it."
             )
         wrapper.region_name = checked_region(region_name, self.neptune_ml_conn_id)
-        if cluster.endpoint_url.startswith("https:"):
-            wrapper.verify = checked_verify(self._verify, wrapper.verify, self.aws_conn_id)
+        wrapper.verify = checked_verify(self._verify, wrapper.verify, self.aws_conn_id)
         service = wrapper.service_config.get("neptunedata", {})
         wrapper.service_config = {
             **wrapper.service_config,

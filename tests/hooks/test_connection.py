@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,7 @@ def test_bundle_that_can_not_be_used(
     assert "credentials" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 @pytest.mark.parametrize("verify", ["false", "False", False])
 def test_verify_as_text_in_the_aws_connection(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verify: object
@@ -158,6 +160,33 @@ def test_verify_as_text_in_the_aws_connection(
         connect(monkeypatch, simulator.connection, extra={"region_name": "us-east-1"})
 
         assert NeptuneMLHook(config=ONCE).list_ids("endpoints") == []
+
+
+def test_empty_bundle_of_a_cluster_without_tls(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Botocore asks for the bundle in any case; versions of it take an empty one for "don't verify"."""
+    monkeypatch.setenv("AWS_CA_BUNDLE", "")
+
+    works, message = NeptuneMLHook(config=ONCE).test_connection()
+    assert not works
+    assert (
+        "'', from the environment variable AWS_CA_BUNDLE, is not the path of a CA bundle: it is empty"
+        in message
+    )
+
+
+def test_setting_of_the_config_file(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What botocore refuses of AWS's config file is not called missing credentials either."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nretry_mode = bogus\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    with pytest.raises(NeptuneMLUnreachableError, match=r"no request was sent: .*bogus") as caught:
+        NeptuneMLHook(config=ONCE).list_ids("endpoints")
+    assert "no AWS credentials" not in str(caught.value)
 
 
 # JSON that is nested too deeply
