@@ -7,6 +7,7 @@ import ssl
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import (
@@ -278,7 +279,7 @@ def not_sent(message: str, *, transient: bool, reference: str = "") -> NeptuneML
 
 
 def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
-    response = error.response
+    response: Any = error.response  # its type lacks what handlers.py adds
     code, detail = _said(error)
     http_status = _http_status(error)
     request_id = one_line(response.get("requestId") or response["ResponseMetadata"].get("RequestId") or "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ ODD: list[Any] = [
     {},
     {"a": {}},
 ]
-START = {"data_processing_job_id": "data-1", "train_model_s3_location": "s3://bucket/model"}
+START: dict[str, Any] = {"data_processing_job_id": "data-1", "train_model_s3_location": "s3://bucket/model"}
 Call = Callable[[NeptuneMLHook], Any]
 
 
@@ -138,7 +139,7 @@ def test_any_json(answered: Callable[..., Any], verb: Call, status: int) -> None
             dict.fromkeys((*members, *errors), odd),
             {"hpoJob": {"status": odd, "failureReason": odd}},
         ):
-            raised = _error_of(lambda body=body: answered(verb, status, body))
+            raised = _error_of(partial(answered, verb, status, body))
             assert raised is None or raised.transient or status == 400
             assert "\n" not in str(raised)
 

@@ -70,7 +70,10 @@ def test_start_on_a_connection_that_breaks(
     connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start or a cancellation may have been carried out: it is not sent again unseen."""
-    start = {"data_processing_job_id": "data-1", "train_model_s3_location": "s3://bucket/model"}
+    start: dict[str, Any] = {
+        "data_processing_job_id": "data-1",
+        "train_model_s3_location": "s3://bucket/model",
+    }
     with serve(hang_up_on_reuse) as (port, requests):
         connect(monkeypatch, connection, port=port)
         hook = NeptuneMLHook(config=ONCE)
