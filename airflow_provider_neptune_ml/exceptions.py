@@ -23,6 +23,7 @@ from typing import Any, TypedDict
 
 from airflow_provider_neptune_ml.compat import AirflowException
 from airflow_provider_neptune_ml.kinds import Phase, ResourceKind, stage_phase
+from airflow_provider_neptune_ml.text import https_link, one_line
 
 
 class NeptuneMLError(AirflowException):
@@ -142,13 +143,13 @@ class NeptuneMLFailedError(NeptuneMLError):
         if current := kind.current_stage(description):
             stage, part = current
             self.reason = part.get("failureReason") or ""
-            self.log_url = part.get("cloudwatchLogUrl") or ""
+            self.log_url = https_link(part.get("cloudwatchLogUrl"))
             if self.reason or stage_phase(part.get("status")) is Phase.FAILED:
                 self.stage = stage.title
-            log = f"\nCloudWatch log: {self.log_url}" if self.log_url else f"\n{stage.log_of(part)}"
+            log = f"\nCloudWatch log: {self.log_url}" if self.log_url else f"\n{one_line(stage.log_of(part))}"
         where = f" in stage {self.stage!r}" if self.stage else ""
         # SageMaker's reasons have several lines.
-        reason = full_stop(" ".join(self.reason.split()) or "the service gave no reason")
+        reason = full_stop(one_line(self.reason) or "the service gave no reason")
         super().__init__(f"{kind.name_of(resource_id)} ended as {self.status}{where}: {reason}{log}")
 
 

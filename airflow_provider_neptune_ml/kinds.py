@@ -314,5 +314,5 @@ def _is(description: Mapping[str, Any], word: str) -> bool:
 
 
 def _find(ends: Mapping[str, Phase], status: str | None) -> Phase | None:
-    folded = (status or "").casefold()
+    folded = str(status or "").casefold()
     return next((phase for word, phase in ends.items() if word.casefold() == folded), None)

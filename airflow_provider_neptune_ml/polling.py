@@ -30,6 +30,7 @@ from airflow_provider_neptune_ml.retries import (
     format_duration,
     jittered,
 )
+from airflow_provider_neptune_ml.text import https_link, one_line
 
 DEFAULT_POLL_INTERVAL_SECONDS = 60.0
 # As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
@@ -303,7 +304,7 @@ class Watch:
         if self._errors:
             self._errors.end(now)
             self._errors = None
-        status = str(description.get("status") or "")
+        status = one_line(description.get("status") or "")
         self._report(description, status, now)
         if status.casefold() in self._goal.good:
             return description
@@ -354,14 +355,14 @@ class Watch:
 
 def _log_url(kind: ResourceKind, description: Description) -> str:
     current = kind.current_stage(description)
-    return str(current[1].get("cloudwatchLogUrl") or "") if current else ""
+    return https_link(current[1].get("cloudwatchLogUrl")) if current else ""
 
 
 def describe_progress(kind: ResourceKind, description: Description) -> str:
     """Put a description's status and current stage into a few words."""
-    status = str(description.get("status") or "without a status")
+    status = one_line(description.get("status") or "without a status")
     current = kind.current_stage(description)
     if not current or len(kind.stages) == 1:
         return status
     stage, part = current
-    return f"{status}, stage {stage.title!r} {part.get('status') or 'without a status'}"
+    return f"{status}, stage {stage.title!r} {one_line(part.get('status') or 'without a status')}"

@@ -173,6 +173,29 @@ def test_unknown_words_are_told_once(driver: Any, lines: list[str]) -> None:
     ]
 
 
+def test_what_a_reply_says_forges_no_line(driver: Any, lines: list[str]) -> None:
+    """Status words, known or not, of a job or a stage, are one printable line, and are cut."""
+    forged = "a\nERROR b\x1b[31m\u202e" + "x" * 5000
+    part = {"status": forged, "name": forged, "cloudwatchLogUrl": forged}
+
+    driver(watch(), Service(reply(forged, hpoJob=part), reply("Completed")))
+
+    assert all(line.isprintable() and len(line) < 2500 for line in lines)
+    assert lines.count("is a ERROR bxxx") == 1
+    assert lines.count("CloudWatch") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("https://console/x#a", 1), ("http://console/x", 0), ("javascript:alert(1)", 0), (["https://x"], 0)],
+)
+def test_link_to_the_log(driver: Any, lines: list[str], url: object, shown: int) -> None:
+    """A link is https, or not shown."""
+    driver(watch(), Service(reply("InProgress", hpoJob={"cloudwatchLogUrl": url}), reply("Completed")))
+
+    assert lines.count("CloudWatch log: ") == shown
+
+
 def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> None:
     """The log has a line per change of status or stage, with the time that passed, and a heartbeat."""
     processing = reply("InProgress", processingJob={"status": "InProgress"})

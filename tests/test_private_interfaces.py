@@ -65,11 +65,11 @@ def test_client_of_the_amazon_waiters() -> None:
     assert "self._client" in inspect.getsource(AwsGenericHook.get_waiter)
 
 
-# boto3
+# boto3, botocore and urllib3
 
 
 def test_session_of_a_client() -> None:
-    """hooks/transport.py puts its own HTTP session around the one that a client sends by."""
+    """hooks/limits.py puts its own HTTP session around the one that a client sends by."""
     client = Session().client("neptunedata", region_name="eu-west-1")
 
     assert client._endpoint.http_session.send
@@ -83,6 +83,16 @@ def test_core_of_a_session() -> None:
     core.register_component("data_loader", loader)
 
     assert core.get_component("data_loader") is loader
+
+
+def test_pools_of_botocore() -> None:
+    """hooks/keep_alive.py replaces the pools of a client's session, and sees which connection one takes."""
+    session: Any = Session().client("neptunedata", region_name="eu-west-1")._endpoint.http_session
+    schemes = session._pool_classes_by_scheme
+
+    assert session._manager.pool_classes_by_scheme is schemes
+    assert set(schemes) == {"http", "https"}
+    assert all("self._get_conn(timeout=" in inspect.getsource(pool.urlopen) for pool in schemes.values())
 
 
 # Airflow

@@ -58,6 +58,11 @@ TRANSIENT_ERRORS = [
     (Fault("binary", times=None), NOT_NEPTUNES),
     (Fault("garbled", times=None, status=500), FOREIGN.format(500)),
     (Fault("binary", times=None, status=503), FOREIGN.format(503)),
+    # As Neptune answers.
+    (
+        Fault("expired_token", times=None, code="AccessDeniedException"),
+        "403 AccessDeniedException: The security token included in the request is expired",
+    ),
     *((Fault("throttling", times=None, status=400, code=code), f"400 {code}: Rate") for code in THROTTLING),
     *(
         (Fault("expired_token", times=None, status=status, code=code), f"{status} {code}: T")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import os
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
+from airflow_provider_neptune_ml.hooks.errors import not_sent
+from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import to_flag
 
 if TYPE_CHECKING:
@@ -18,9 +22,13 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8182
 _SCHEMAS = ("https", "http")
-_HOST = re.compile(r"[A-Za-z0-9.-]+")
-# mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com, with .cn behind it in China
-_REGION_IN_HOST = re.compile(r"\.([a-z]{2}(?:-[a-z]+)+-\d)\.neptune\.amazonaws\.com(?:\.cn)?$")
+# Which botocore asks for a CA bundle, in this order.
+_BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
+_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_REGION = r"([a-z]{2,}(?:-[a-z]+)+-\d)"
+# mycluster.cluster-c1a2b3.us-east-1.neptune.amazonaws.com; China has another suffix, and both orders
+_REGION_IN_HOST = re.compile(rf"\.(?:{_REGION}\.neptune|neptune\.{_REGION})\.amazonaws\.(?:com|com\.cn|eu)$")
 
 
 @dataclass(frozen=True)
@@ -57,23 +65,25 @@ class NeptuneMLConnection:
                 conn_id,
                 "has no host: set it to the endpoint of the Neptune cluster (in a URI, check the port too)",
             )
-        is_ip6 = _is_ip6(host)
-        if not is_ip6 and not _HOST.fullmatch(host):
+        name = _host_name(host)
+        if name is None:
+            shown = "a user or password in its host" if "@" in host else f"host={_shown(host)}"
             raise _error(
                 conn_id,
-                f"has host={host!r}, which must be a bare host name: letters, digits, dots and hyphens",
+                f"has {shown}, which must be a bare host name: letters, digits and hyphens, 1 to 63 between"
+                " two dots",
             )
         if schema not in _SCHEMAS:
             raise _error(
-                conn_id, f"has schema={schema!r}, which must be https, or http for a local simulator"
+                conn_id, f"has schema={_shown(schema)}, which must be https, or http for a local simulator"
             )
         port = _port(conn_id, connection.port)
         extra = _extra(conn_id, connection.extra)
-        in_host = _REGION_IN_HOST.search(host)
+        in_host = _REGION_IN_HOST.search(name)
         return cls(
-            endpoint_url=f"{schema}://[{host}]:{port}" if is_ip6 else f"{schema}://{host}:{port}",
+            endpoint_url=f"{schema}://{name}:{port}",
             region_name=_text(conn_id, extra, "region_name"),
-            region_in_host=in_host.group(1) if in_host else None,
+            region_in_host=in_host.group(1) or in_host.group(2) if in_host else None,
             iam_auth=_boolean(conn_id, extra, "iam_auth", default=True),
             neptune_iam_role_arn=_text(conn_id, extra, "neptune_iam_role_arn"),
             sagemaker_iam_role_arn=_text(conn_id, extra, "sagemaker_iam_role_arn"),
@@ -95,25 +105,92 @@ def missing(conn_id: str) -> NeptuneMLConfigurationError:
     )
 
 
-def _is_ip6(host: str) -> bool:
-    # A simulator may listen on ::1; a cluster has a name.
+def checked_region(name: str, conn_id: str) -> str:
+    """
+    Return the name of a region, wherever it comes from.
+
+    :raises NeptuneMLConfigurationError: it can't be one; botocore's own error speaks of another reason.
+    """
+    if not isinstance(name, str) or not re.fullmatch(_LABEL, name):
+        raise NeptuneMLConfigurationError(
+            f"region_name={_shown(name)}, of the argument, of connection {conn_id!r} (neptune_ml_conn_id) or"
+            " of the AWS connection, must be the name of an AWS region, such as us-east-1."
+        )
+    return name
+
+
+def checked_verify(
+    argument: bool | str | None, in_connection: bool | str | None, aws_conn_id: str | None
+) -> bool | str | None:
+    """
+    Return whether certificates are verified, or with which CA bundle; None: with the usual one.
+
+    :param argument: what the task says.
+    :param in_connection: what it says, or else the AWS connection.
+    :param aws_conn_id: the AWS connection.
+    :raises NeptuneMLUnreachableError: the bundle can't be used; botocore names neither value nor origin.
+    """
+    given = in_connection if argument is None else argument
+    if given is not None and (flag := to_flag(given)) is not None:
+        return flag
+    origin = "argument verify"
+    if argument is None:
+        origin = f"extra of connection {aws_conn_id!r} (aws_conn_id)"
+    bundles: Iterable[tuple[Any, str]] = (
+        (given, origin),
+        *((os.environ.get(name), f"environment variable {name}") for name in _BUNDLE_VARIABLES),
+    )
+    for bundle, origin in bundles:
+        if bundle is not None:
+            _check_bundle(bundle, origin)
+            break
+    return given
+
+
+def _check_bundle(bundle: Any, origin: str) -> None:
     try:
-        return bool(ipaddress.IPv6Address(host)) and "%" not in host
-    except ValueError:
-        return False
+        if not str(bundle).strip():
+            raise ValueError("it is empty")
+        ssl.create_default_context(cafile=bundle)
+    except (OSError, TypeError, ValueError) as error:
+        reason = one_line(getattr(error, "strerror", None) or error)
+        raise not_sent(
+            f"No request was sent: check `verify`: {_shown(bundle)}, from the {origin}, is not the path of a"
+            f" CA bundle: {reason}.",
+            transient=False,
+        ) from None
 
 
 def _error(conn_id: str | None, fault: str) -> NeptuneMLConfigurationError:
     return NeptuneMLConfigurationError(f"Connection {conn_id!r} (neptune_ml_conn_id) {fault}.")
 
 
+def _shown(value: object) -> str:
+    """Return a wrong value for a message; of one that may be anything, its type alone."""
+    return one_line(repr(value)) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+
+
+def _host_name(host: str) -> str | None:
+    """
+    Return a host name or address as it is compared: in lower case, without the dot that may end it.
+
+    botocore signs that dot, and urllib3 doesn't send it.
+    """
+    with contextlib.suppress(ValueError):
+        if "%" not in host:
+            # A simulator may listen on ::1; a cluster has a name.
+            return f"[{ipaddress.IPv6Address(host.strip('[]'))}]"
+    bare = host.removesuffix(".")
+    return bare.lower() if _HOST.fullmatch(bare) else None
+
+
 def _port(conn_id: str | None, value: object) -> int:
     try:
-        port = int(str(value or DEFAULT_PORT))
+        port = int(str(DEFAULT_PORT if value in (None, "") else value))
     except ValueError:
         port = 0
     if not 0 < port < 65536:
-        raise _error(conn_id, f"has port={value!r}, which must be a number from 1 to 65535")
+        raise _error(conn_id, f"has port={_shown(value)}, which must be a number from 1 to 65535")
     return port
 
 
@@ -123,7 +200,9 @@ def _extra(conn_id: str | None, text: str | None) -> Mapping[str, Any]:
     try:
         extra = json.loads(text) if text else {}
     except ValueError as error:
-        raise _error(conn_id, f"has an extra that isn't JSON: {error}") from None
+        raise _error(conn_id, f"has an extra that isn't JSON: {one_line(error)}") from None
+    except RecursionError:
+        raise _error(conn_id, "has an extra that isn't a JSON object: it is nested too deeply") from None
     if not isinstance(extra, dict):
         raise _error(conn_id, f"has an extra that must be a JSON object, not {type(extra).__name__}")
     return extra
@@ -132,7 +211,7 @@ def _extra(conn_id: str | None, text: str | None) -> Mapping[str, Any]:
 def _text(conn_id: str | None, extra: Mapping[str, Any], name: str) -> str | None:
     value = extra.get(name)
     if value is not None and not isinstance(value, str):
-        raise _error(conn_id, f"has {name}={value!r} in its extra, which must be a string")
+        raise _error(conn_id, f"has {name}={_shown(value)} in its extra, which must be a string")
     return value or None
 
 
@@ -142,5 +221,5 @@ def _boolean(conn_id: str | None, extra: Mapping[str, Any], name: str, *, defaul
         return default
     flag = to_flag(value)
     if flag is None:
-        raise _error(conn_id, f"has {name}={value!r} in its extra, which must be true or false")
+        raise _error(conn_id, f"has {name}={_shown(value)} in its extra, which must be true or false")
     return flag

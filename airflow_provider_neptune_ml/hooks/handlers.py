@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError
 
+from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.text import one_line
+
 if TYPE_CHECKING:
     from botocore.client import BaseClient
     from botocore.model import OperationModel, Shape
 
+_OPERATIONS = frozenset(
+    operation
+    for kind in KINDS.values()
+    for operation in (kind.start_operation, kind.get_operation, kind.list_operation, kind.stop_operation)
+)
 # The argument of a call that carries them; in snake_case, as no member of the API is.
 ADDITIONAL = "additional_parameters"
 
@@ -55,23 +63,70 @@ def _add_additional_parameters(
         params["body"] = json.dumps({**json.loads(params["body"] or b"{}"), **additional}).encode()
 
 
-def _normalize_reply(response_dict: dict[str, Any], **_: Any) -> None:
+def _normalize_reply(
+    operation_model: OperationModel,
+    response_dict: dict[str, Any],
+    customized_response_dict: dict[str, Any],
+    **_: Any,
+) -> None:
     """
-    Have botocore read what it would get wrong.
+    Give botocore's parser nothing that it would get wrong.
 
-    It takes what is no JSON object (a page, a reply that was cut) for an empty reply, or raises on it: on
-    bytes that aren't text, on a list. It drops the text of errors that its model lacks.
+    It takes what is no JSON object (a page, a reply that was cut) for an empty reply, and raises on members
+    of another type than its model says. It drops the text of errors that its model lacks.
     """
     try:
         body = json.loads(response_dict["body"].decode())
     except (ValueError, RecursionError):
         body = None
-    is_error = response_dict["status_code"] >= 300
-    if isinstance(body, dict):
-        if is_error and "detailedMessage" in body:
-            response_dict["body"] = json.dumps({"message": body["detailedMessage"], **body}).encode()
-    elif is_error:
-        # The status still says what it means.
-        response_dict["body"] = b""
+    if response_dict["status_code"] < 300:
+        # The client's other operations may answer with something else.
+        if operation_model.name not in _OPERATIONS:
+            return
+        body = _conformed(operation_model.output_shape, body)
+        if body is None:
+            raise ResponseParserError("not a JSON object")
     else:
-        raise ResponseParserError("not a JSON object")
+        # What is no JSON object has a status all the same, which says what it means.
+        body = _normalized_error(body) if isinstance(body, dict) else {}
+        customized_response_dict.update(body)
+    response_dict["body"] = json.dumps(body).encode() if body else b""
+
+
+def _conformed(shape: Any, value: Any) -> Any:
+    """Return a value of a reply without what has another type than the model says; None: all of it."""
+    kind = shape.type_name
+    if kind == "structure" and isinstance(value, dict):
+        parts = {name: _conformed(member, value.get(name)) for name, member in shape.members.items()}
+        if isinstance(parts.get("status"), str):
+            # A word, which stands in many a message.
+            parts["status"] = one_line(parts["status"])
+        return {name: part for name, part in parts.items() if part is not None}
+    if kind == "list" and isinstance(value, list):
+        return [part for part in (_conformed(shape.member, item) for item in value) if part is not None]
+    if kind == "string" and isinstance(value, str):
+        # No database takes the others.
+        return value.replace("\0", "").encode(errors="replace").decode()
+    if kind == "long" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
+        return value
+    return None
+
+
+def _normalized_error(body: Mapping[str, Any]) -> dict[str, str]:
+    """Return the members of an error that are texts, by Neptune's names for them."""
+    code, detail, message, request_id = (
+        next((body[name] for name in names if isinstance(body.get(name), str)), "")
+        for names in (
+            ("code", "Code", "__type"),
+            ("detailedMessage",),
+            ("message", "Message"),
+            ("requestId",),
+        )
+    )
+    members = {
+        "code": one_line(code),
+        "detailedMessage": one_line(detail),
+        "message": one_line(detail or message),
+        "requestId": one_line(request_id),
+    }
+    return {name: text for name, text in members.items() if text}

@@ -30,19 +30,27 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLUnreachableError,
 )
 from airflow_provider_neptune_ml.get_provider_info import connection_form
+from airflow_provider_neptune_ml.hooks import handlers, keep_alive
 from airflow_provider_neptune_ml.hooks.clients import TRIGGER_CONFIG, Clients
-from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection, missing
+from airflow_provider_neptune_ml.hooks.connection import (
+    NeptuneMLConnection,
+    checked_region,
+    checked_verify,
+    missing,
+)
 from airflow_provider_neptune_ml.hooks.errors import (
     CALL_ERRORS,
-    EXPIRED_CODES,
     Request,
     is_call_error,
+    is_expired,
+    is_unsigned,
+    not_neptunes,
     not_sent,
     translate,
     translate_setup,
 )
-from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, register, unquoted
-from airflow_provider_neptune_ml.hooks.transport import bound_replies, within
+from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
+from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -51,7 +59,8 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
 )
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
-from airflow_provider_neptune_ml.validation import to_flag, validate_id, validate_seconds
+from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.validation import is_id, to_flag, validate_id, validate_seconds
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -121,7 +130,7 @@ class NeptuneMLHook(AwsBaseHook):
                 client_type="neptunedata",
             )
         except TypeError as error:
-            raise NeptuneMLConfigurationError(f"botocore_config can't be used: {error}.") from None
+            raise NeptuneMLConfigurationError(f"botocore_config can't be used: {one_line(error)}.") from None
         self.neptune_ml_conn_id = neptune_ml_conn_id
         self._clients = Clients(self, time.monotonic())
         self._renewing = threading.Lock()
@@ -214,8 +223,11 @@ class NeptuneMLHook(AwsBaseHook):
         """Read the AWS connection, and put the cluster's endpoint and region into it."""
         cluster = self.cluster
         if cluster.iam_auth:
-            # Not by the attribute, which is the clients' here.
-            wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
+            try:
+                # Not by the attribute, which is the clients' here.
+                wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
+            except RecursionError as error:
+                raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
         region_name = (
@@ -227,7 +239,8 @@ class NeptuneMLHook(AwsBaseHook):
                 " (neptune_ml_conn_id) or in the AWS connection (aws_conn_id);"
                 f" the host of {cluster.endpoint_url} doesn't tell it."
             )
-        wrapper.region_name = region_name
+        wrapper.region_name = checked_region(region_name, self.neptune_ml_conn_id)
+        wrapper.verify = checked_verify(self._verify, wrapper.verify, self.aws_conn_id)
         service = wrapper.service_config.get("neptunedata", {})
         wrapper.service_config = {
             **wrapper.service_config,
@@ -264,7 +277,8 @@ class NeptuneMLHook(AwsBaseHook):
             if not is_call_error(error):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
-        register(client)
+        handlers.register(client)
+        keep_alive.register(client)
         bound_replies(client)
         return client
 
@@ -361,7 +375,7 @@ class NeptuneMLHook(AwsBaseHook):
         self._renew(RENEWAL_SECONDS)
         limit = {} if max_items is None else {"maxItems": max_items}
         reply = self._call(kind, kind.list_operation, None, {**limit, **self._role()})
-        return list(reply.get("ids") or ())
+        return [resource_id for resource_id in reply.get("ids") or () if is_id(resource_id)]
 
     def stop(self, kind: ResourceKind | str, resource_id: str, *, clean: bool = False) -> bool:
         """
@@ -452,11 +466,11 @@ class NeptuneMLHook(AwsBaseHook):
             # A connection that is tested before it is saved has an id that Airflow made up.
             message = str(error).replace(f" {self.neptune_ml_conn_id!r}", "")
             message = message.replace(f" ({self.neptune_ml_conn_id})", "")
-            if not isinstance(error, NeptuneMLServiceError) or error.http_status != 403:
-                return False, message
-            if not self.cluster.iam_auth:
+            if is_unsigned(error) and not self.cluster.iam_auth:
                 return False, f"The cluster requires signed requests, and iam_auth is false. {message}"
-            return False, f"Signature or permission refused. {message}"
+            if isinstance(error, NeptuneMLServiceError) and error.http_status == 403 and error.code != "403":
+                return False, f"Signature or permission refused. {message}"
+            return False, message
         signed = "signed" if self.cluster.iam_auth else "unsigned"
         return True, f"{self.cluster.endpoint_url} answers {signed} requests to Neptune ML"
 
@@ -476,18 +490,22 @@ class NeptuneMLHook(AwsBaseHook):
             send = partial(getattr(client or self.conn, xform_name(operation)), **members)
             reply = send() if seconds is None else within(seconds, send, self.cluster.endpoint_url)
         except ParamValidationError as error:
-            raise ValueError(f"{operation} can't be sent: {error}") from None
+            raise ValueError(f"{operation} can't be sent: {one_line(error)}") from None
         except CALL_ERRORS as error:
             if not is_call_error(error):
                 raise
-            conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
-            request = Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
-            translated = translate(error, request)
-            if isinstance(translated, NeptuneMLServiceError) and translated.code in EXPIRED_CODES:
+            translated = translate(error, self._request(kind, operation, resource_id))
+            if is_expired(error):
                 self._renew(0.0)
             # What the service said is in our message: one block in the log, not two.
             raise translated from None
+        if operation == kind.start_operation and "id" not in reply:
+            raise not_neptunes(self._request(kind, operation, resource_id))
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
+
+    def _request(self, kind: ResourceKind, operation: str, resource_id: str | None) -> Request:
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        return Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
 
     def _client_for(self, urgent: bool) -> BaseClient:
         return self.urgent_conn if urgent else self.conn

@@ -55,6 +55,7 @@ from airflow_provider_neptune_ml.retries import (
     retry_transient,
 )
 from airflow_provider_neptune_ml.task_state import state_at_shutdown
+from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import (
     is_set,
     validate,
@@ -306,7 +307,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             name = self.kind.name_of(str(self.kill.target.resource_id))
             # Such as an XCom backend's.
             failure = NeptuneMLError(
-                f"{name}: its task failed: {type(cause).__name__}: {full_stop(str(cause))}"
+                f"{name}: its task failed: {type(cause).__name__}: {full_stop(one_line(cause))}"
             )
             self._release_or_cancel(context, failure)
             raise failure from cause
@@ -335,7 +336,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             return NeptuneMLTimeoutError(f"{name} timed out ({limit}). {late}".rstrip())
         lines = [str(line).strip() for line in details.get("traceback") or ()]
         last = f" ({lines[-1]})" if lines else ""
-        error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(cause + last)}")
+        error = NeptuneMLError(f"{name}: the wait was interrupted: {full_stop(one_line(cause + last))}")
         if "airflow_provider_neptune_ml" in last:
             error.add_sentence("The triggerer needs airflow-provider-neptune-ml installed, in this version.")
         return error

@@ -32,6 +32,7 @@ from airflow_provider_neptune_ml.polling import (
     validated_targets,
 )
 from airflow_provider_neptune_ml.retries import RetryBudget, format_duration, jittered
+from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.triggers.delivery import Delivery
 from airflow_provider_neptune_ml.triggers.memory import Memory
 from airflow_provider_neptune_ml.triggers.threads import with_hook
@@ -172,7 +173,9 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
                 self.log.info("%s resumed; %d jobs are running", self._name, len(memory.running))
                 return
         except ValueError as error:
-            self.log.warning("%s: jobs that fired are not remembered over restarts: %s", self._name, error)
+            self.log.warning(
+                "%s: jobs that fired are not remembered over restarts: %s", self._name, one_line(error)
+            )
         for job_id in await self._list():
             if job_id in is_over:
                 continue
@@ -291,7 +294,7 @@ class _Errors:
             if isinstance(error, NeptuneMLError):
                 self._log.error("%s: %s", self._name, error.with_note(note))
             else:
-                self._log.error("%s: %s %s", self._name, full_stop(str(error)), note, exc_info=True)
+                self._log.error("%s: %s %s", self._name, full_stop(one_line(error)), note, exc_info=True)
 
     def end(self) -> None:
         """Log that the last poll went well, after transient errors."""

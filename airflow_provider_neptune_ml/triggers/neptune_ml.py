@@ -39,6 +39,7 @@ from airflow_provider_neptune_ml.retries import (
     RetryBudget,
     retry_transient_async,
 )
+from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
@@ -157,7 +158,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             for field in _TEMPLATED:
                 setattr(self, field, self.render_template(getattr(self, field), known, strict))
         except Exception as error:  # a template may raise anything
-            self._unresolved = f"{type(error).__name__}: {error}"
+            self._unresolved = f"{type(error).__name__}: {one_line(error)}"
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire an event that says how."""
@@ -254,7 +255,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 lambda: fate_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
             )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
-            self.log.warning("%r: the state of its task can't be read: %s", self.resource_id, error)
+            self.log.warning("%r: the state of its task can't be read: %s", self.resource_id, one_line(error))
             # Before Airflow 3.3, this is a triggerer that shuts down far more often than a user.
             return Fate.UNKNOWN if AIRFLOW_CALLS_ON_KILL else Fate.CONTINUES
 

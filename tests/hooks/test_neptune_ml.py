@@ -557,14 +557,16 @@ def test_signs_for_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "signed" in message
 
 
-def test_forbidden_names_the_permission(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A 403 names the permission that the operation needs, and test_connection says what was at fault."""
+def test_forbidden_names_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 403 for unknown credentials names them, and test_connection says what was at fault."""
     with Simulator(clock="manual", iam_auth=True) as simulator:
         connect(monkeypatch, simulator.connection)
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("AKIAWRONG", "wrong-secret"))
         hook = NeptuneMLHook()
 
-        with pytest.raises(NeptuneMLServiceError, match="neptune-db:GetMLModelTrainingJobStatus") as caught:
+        with pytest.raises(
+            NeptuneMLServiceError, match="access key and session token of aws_conn_id"
+        ) as caught:
             hook.describe("modeltraining", "x")
         ok, message = hook.test_connection()
 

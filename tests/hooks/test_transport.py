@@ -1,157 +1,120 @@
-"""Servers that answer without end, or never: what a reply may cost in memory and time."""
+"""Certificates, connections that are kept alive, and what never leaves this machine."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import SimpleNamespace
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from airflow_provider_neptune_ml.compat import AirflowSensorTimeout
-from airflow_provider_neptune_ml.exceptions import NeptuneMLTimeoutError, NeptuneMLUnreachableError
-from airflow_provider_neptune_ml.hooks import transport
-from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+from airflow_provider_neptune_ml.exceptions import NeptuneMLUnreachableError
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
+from airflow_provider_neptune_ml.simulator import Simulator
+from tests.certificates import self_signed_certificate
 from tests.conftest import ONCE, connect
-from tests.contexts import context
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-CHUNK = b"%x\r\n%s\r\n" % (2**16, b" " * 2**16)
-PATIENCE_SECONDS = 30.0
-
-Answer = Callable[[socket.socket, threading.Event], None]
+from tests.raw_server import reply, serve
 
 
-def silent(_: socket.socket, over: threading.Event) -> None:
-    """Answer nothing."""
-    over.wait()
+def test_certificate_of_another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A certificate for another name is no passing error, though urllib3 has its own type for it."""
+    certificate = self_signed_certificate(tmp_path, "cluster.example", address="127.0.0.2")
+    with Simulator(clock="manual", ssl_certfile=str(certificate)) as simulator:
+        for host in ("localhost", "127.0.0.1"):
+            connect(monkeypatch, {**simulator.connection, "host": host})
+            with pytest.raises(
+                NeptuneMLUnreachableError,
+                match=rf"the TLS certificate can't be trusted \(Hostname mismatch.*{host}.*cluster\.example",
+            ) as caught:
+                NeptuneMLHook(verify=str(certificate), config=ONCE).list_ids("endpoints")
+            assert not caught.value.transient
+            assert not caught.value.ambiguous
 
 
-def continues(client: socket.socket, over: threading.Event) -> None:
-    """Ask for more, and then answer nothing."""
-    client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-    over.wait()
+def hang_up_on_reuse(request: bytes, before: int, _: int) -> bytes | None:
+    """Answer the first request of a connection alone."""
+    body = {"id": "mine"} if request.startswith(b"POST") else {"status": "InProgress"}
+    return None if before else reply(200, body)
 
 
-def head_in_bytes(client: socket.socket, over: threading.Event) -> None:
-    """Answer one byte after the other, and never come to an end of the headers."""
-    client.sendall(HEAD + b"X: ")
-    while not over.wait(0.01):
-        client.sendall(b"x")
+@pytest.mark.parametrize("tls", [False, True])
+def test_reused_connection_that_breaks(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: bool
+) -> None:
+    """A Get whose kept-alive connection was closed meanwhile is sent once more, without a word."""
+    certificate = self_signed_certificate(tmp_path, "localhost") if tls else None
+    verify = str(certificate) if certificate else None
+    with serve(hang_up_on_reuse, certificate) as (port, requests):
+        connect(monkeypatch, connection, port=port, host="localhost", schema="https" if tls else "http")
+        hook = shared_hook({"verify": verify})
+
+        for _ in range(3):
+            assert hook.describe("modeltraining", "mine") == {"status": "InProgress"}
+
+    assert len(requests) == 5
 
 
-def body_in_bytes(client: socket.socket, over: threading.Event) -> None:
-    """Answer one byte after the other."""
-    client.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
-    while not over.wait(0.01):
-        client.sendall(b" ")
+def test_new_connection_that_breaks(connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks on a new connection is an error of the network, and is not hidden."""
+    with serve(lambda *_: None) as (port, requests):
+        connect(monkeypatch, connection, port=port)
 
-
-def endless(client: socket.socket, over: threading.Event) -> None:
-    """Answer without end."""
-    client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    while not over.is_set():
-        client.sendall(CHUNK)
-
-
-@contextmanager
-def cluster(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Iterator[None]:
-    """Have a cluster that answers like that."""
-    over = threading.Event()
-
-    def serve(client: socket.socket) -> None:
-        with client, suppress(OSError):
-            client.recv(2**16)
-            answer(client, over)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=listening.accept()[:1], daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        extra = {"iam_auth": False, "region_name": "eu-west-1"}
-        address = {"host": "127.0.0.1", "port": listening.getsockname()[1], "schema": "http"}
-        connect(monkeypatch, {"conn_type": "neptune_ml", **address, "extra": extra})
-        threading.Thread(target=accept, daemon=True).start()
-        try:
-            yield
-        finally:
-            over.set()
-            listening.shutdown(socket.SHUT_RDWR)
-
-
-@pytest.mark.parametrize("answer", [silent, continues, head_in_bytes, body_in_bytes, endless])
-@pytest.mark.parametrize("mode", ["poke", "hook"])
-def test_deadline(monkeypatch: pytest.MonkeyPatch, answer: Answer, mode: str) -> None:
-    """Whatever a server does, a wait ends soon after its deadline, long before botocore's time-outs."""
-    monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", 0.1)
-
-    def wait() -> None:
-        if mode == "hook":
-            NeptuneMLHook().wait("modeltraining", "mine", timeout=0.5, poll_interval=0.1)
-        sensor = NeptuneMLModelTrainingJobSensor(
-            task_id="wait", job_id="mine", timeout=0.5, poke_interval=0.1, deferrable=False
-        )
-        while not sensor.poke(context()).is_done:
-            pass
-
-    expected = NeptuneMLTimeoutError if mode == "hook" else AirflowSensorTimeout
-    ended: Any = []
-    with cluster(monkeypatch, answer):
-
-        def run() -> None:
-            with pytest.raises(expected, match="no reply so far"):
-                wait()
-            ended.append(True)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(PATIENCE_SECONDS)
-        assert ended
-
-
-def test_endless_reply(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply without end is given up after four megabytes; the connection is closed."""
-    with cluster(monkeypatch, endless), pytest.raises(NeptuneMLUnreachableError) as caught:
-        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
-
-    assert "the reply is not one of Neptune's" in str(caught.value)
-    assert caught.value.transient
-    assert caught.value.ambiguous
-
-
-def test_reply_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply that comes byte by byte is given up after a minute, though each byte comes in time."""
-    clock = iter(range(0, 10**6, 59))
-    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-
-    with cluster(monkeypatch, body_in_bytes), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
-        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
-
-
-def test_reply_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that breaks in the middle of a reply is a transient error, and a start is ambiguous."""
-
-    def cut(client: socket.socket, _: threading.Event) -> None:
-        client.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
-
-    with cluster(monkeypatch, cut), pytest.raises(NeptuneMLUnreachableError) as caught:
-        NeptuneMLHook(config=ONCE).start("endpoints", id="mine", ml_model_training_job_id="training-1")
+        with pytest.raises(NeptuneMLUnreachableError, match="no answer from cluster") as caught:
+            shared_hook({}).describe("modeltraining", "mine")
 
     assert caught.value.transient
-    assert caught.value.ambiguous
+    assert len(requests) == 1
 
 
-def test_time_of_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request is not waited for any longer than it was said to be."""
-    began = time.monotonic()
-    with cluster(monkeypatch, silent), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
-        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine", seconds=0.1)
+def test_start_on_a_connection_that_breaks(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start or a cancellation may have been carried out: it is not sent again unseen."""
+    start: dict[str, Any] = {
+        "data_processing_job_id": "data-1",
+        "train_model_s3_location": "s3://bucket/model",
+    }
+    with serve(hang_up_on_reuse) as (port, requests):
+        connect(monkeypatch, connection, port=port)
+        hook = NeptuneMLHook(config=ONCE)
 
-    assert time.monotonic() < began + PATIENCE_SECONDS
+        assert hook.start("modeltraining", id="mine", **start) == {"id": "mine"}
+        with pytest.raises(NeptuneMLUnreachableError) as caught:
+            hook.start("modeltraining", id="mine", **start)
+        assert caught.value.ambiguous
+        hook.describe("modeltraining", "mine")
+        with pytest.raises(NeptuneMLUnreachableError):
+            hook.stop("modeltraining", "mine")
+
+    assert [request.split()[0] for request in requests] == [b"POST", b"POST", b"GET", b"DELETE"]
+
+
+@pytest.mark.parametrize(
+    ("token", "proxy"),
+    [
+        ("TOP-SECRET\n", None),
+        ("TOP\r\n-SECRET", None),
+        ("x", "http://TOP:-SECRET@127.0.0.1:1"),
+        ("x", "socks5://u:TOP-SECRET@127.0.0.1:1"),
+        ("x", "http://u:TOP-SECRET/x@127.0.0.1:1"),
+        ("x", "u:TOP-SECRET@[::1"),
+        ("x", "http://p:t@127.0.0.1:1"),
+    ],
+)
+def test_secrets_are_not_repeated(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, token: str, proxy: str | None
+) -> None:
+    """Whatever breaks on a token or on a proxy's password does not print it."""
+    aws = {"conn_type": "aws", "login": "AKIA", "password": "p4ssword", "extra": {"aws_session_token": token}}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
+    connect(monkeypatch, connection, port=1, extra={"region_name": "us-east-1"})
+    config = {**ONCE, **({"proxies": {"http": proxy}} if proxy else {})}
+
+    with pytest.raises(NeptuneMLUnreachableError) as caught:
+        NeptuneMLHook(config=config).list_ids("endpoints")
+
+    assert not any(secret in str(caught.value) for secret in ("TOP", "SECRET", "p:t@", "p4ssword"))
+    assert caught.value.transient is (proxy is not None and "no answer" in str(caught.value))
+    if proxy is None:
+        assert "no request was sent: a setting can't be used" in str(caught.value)
+        assert "line breaks" in str(caught.value)

@@ -1,0 +1,157 @@
+"""Servers that answer without end, or never: what a reply may cost in memory and time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from airflow_provider_neptune_ml.compat import AirflowSensorTimeout
+from airflow_provider_neptune_ml.exceptions import NeptuneMLTimeoutError, NeptuneMLUnreachableError
+from airflow_provider_neptune_ml.hooks import limits
+from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+from tests.conftest import ONCE, connect
+from tests.contexts import context
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+CHUNK = b"%x\r\n%s\r\n" % (2**16, b" " * 2**16)
+PATIENCE_SECONDS = 30.0
+
+Answer = Callable[[socket.socket, threading.Event], None]
+
+
+def silent(_: socket.socket, over: threading.Event) -> None:
+    """Answer nothing."""
+    over.wait()
+
+
+def continues(client: socket.socket, over: threading.Event) -> None:
+    """Ask for more, and then answer nothing."""
+    client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+    over.wait()
+
+
+def head_in_bytes(client: socket.socket, over: threading.Event) -> None:
+    """Answer one byte after the other, and never come to an end of the headers."""
+    client.sendall(HEAD + b"X: ")
+    while not over.wait(0.01):
+        client.sendall(b"x")
+
+
+def body_in_bytes(client: socket.socket, over: threading.Event) -> None:
+    """Answer one byte after the other."""
+    client.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n")
+    while not over.wait(0.01):
+        client.sendall(b" ")
+
+
+def endless(client: socket.socket, over: threading.Event) -> None:
+    """Answer without end."""
+    client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while not over.is_set():
+        client.sendall(CHUNK)
+
+
+@contextmanager
+def cluster(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Iterator[None]:
+    """Have a cluster that answers like that."""
+    over = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            client.recv(2**16)
+            answer(client, over)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=listening.accept()[:1], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        extra = {"iam_auth": False, "region_name": "eu-west-1"}
+        address = {"host": "127.0.0.1", "port": listening.getsockname()[1], "schema": "http"}
+        connect(monkeypatch, {"conn_type": "neptune_ml", **address, "extra": extra})
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
+            listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("answer", [silent, continues, head_in_bytes, body_in_bytes, endless])
+@pytest.mark.parametrize("mode", ["poke", "hook"])
+def test_deadline(monkeypatch: pytest.MonkeyPatch, answer: Answer, mode: str) -> None:
+    """Whatever a server does, a wait ends soon after its deadline, long before botocore's time-outs."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", 0.1)
+
+    def wait() -> None:
+        if mode == "hook":
+            NeptuneMLHook().wait("modeltraining", "mine", timeout=0.5, poll_interval=0.1)
+        sensor = NeptuneMLModelTrainingJobSensor(
+            task_id="wait", job_id="mine", timeout=0.5, poke_interval=0.1, deferrable=False
+        )
+        while not sensor.poke(context()).is_done:
+            pass
+
+    expected = NeptuneMLTimeoutError if mode == "hook" else AirflowSensorTimeout
+    ended: Any = []
+    with cluster(monkeypatch, answer):
+
+        def run() -> None:
+            with pytest.raises(expected, match="no reply so far"):
+                wait()
+            ended.append(True)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(PATIENCE_SECONDS)
+        assert ended
+
+
+def test_endless_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply without end is given up after four megabytes; the connection is closed."""
+    with cluster(monkeypatch, endless), pytest.raises(NeptuneMLUnreachableError) as caught:
+        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
+
+    assert "the reply is not one of Neptune's" in str(caught.value)
+    assert caught.value.transient
+    assert caught.value.ambiguous
+
+
+def test_reply_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reply that comes byte by byte is given up after a minute, though each byte comes in time."""
+    clock = iter(range(0, 10**6, 59))
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    with cluster(monkeypatch, body_in_bytes), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
+        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
+
+
+def test_reply_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that breaks in the middle of a reply is a transient error, and a start is ambiguous."""
+
+    def cut(client: socket.socket, _: threading.Event) -> None:
+        client.sendall(HEAD + b"Content-Length: 1000\r\n\r\n{")
+
+    with cluster(monkeypatch, cut), pytest.raises(NeptuneMLUnreachableError) as caught:
+        NeptuneMLHook(config=ONCE).start("endpoints", id="mine", ml_model_training_job_id="training-1")
+
+    assert caught.value.transient
+    assert caught.value.ambiguous
+
+
+def test_time_of_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is not waited for any longer than it was said to be."""
+    began = time.monotonic()
+    with cluster(monkeypatch, silent), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
+        NeptuneMLHook(config=ONCE).describe("modeltraining", "mine", seconds=0.1)
+
+    assert time.monotonic() < began + PATIENCE_SECONDS
