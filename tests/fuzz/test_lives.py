@@ -187,4 +187,5 @@ def test_lives(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     # A start that is held up where it is sent does not arrive, however long a kill waits for it.
     set_budgets(monkeypatch, kill_while_starting=0.1, kill=0.5, unhurried=0.5)
 
-    run_state_machine_as_test(lambda: Lives(simulator), settings=settings(stateful_step_count=6))
+    machine: Any = lambda: Lives(simulator)  # noqa: E731  Hypothesis takes a factory, and is typed for a class
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=6))
