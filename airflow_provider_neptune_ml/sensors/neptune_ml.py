@@ -39,13 +39,17 @@ from airflow_provider_neptune_ml.sensors.from_trigger import (
     start_trigger_args,
     trigger_arguments,
 )
-from airflow_provider_neptune_ml.validation import is_templated, validate_seconds
+from airflow_provider_neptune_ml.validation import is_templated, validate_flag, validate_seconds
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
 
 # What poking raises, by the status of the trigger's event.
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
+
+
+# Airflow takes any text for true.
+_AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
 
 class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
@@ -94,13 +98,18 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        for name in _AIRFLOWS_FLAGS & kwargs.keys():
+            kwargs[name] = validate_flag(name, kwargs[name])
+        for name in ("poke_interval", "timeout"):
+            if kwargs.get(name) is not None:
+                validate_seconds(name, kwargs[name], zero=name != "poke_interval")
         super().__init__(**kwargs)
         self.target_statuses = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
-        validate_seconds("poke_interval", self.poke_interval, zero=False)
-        self.deferrable = deferrable or start_from_trigger or end_from_trigger
-        self.end_from_trigger = end_from_trigger
-        self._wants_to_start_from_trigger = start_from_trigger
+        self.end_from_trigger = validate_flag("end_from_trigger", end_from_trigger)
+        self._wants_to_start_from_trigger = validate_flag("start_from_trigger", start_from_trigger)
+        is_begun_or_ended_there = self.end_from_trigger or self._wants_to_start_from_trigger
+        self.deferrable = validate_flag("deferrable", deferrable) or is_begun_or_ended_there
         self._obstacle: str | None = None
         self._watch: Watch | None = None
 
@@ -112,16 +121,16 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             self.start_from_trigger = True
             self.start_trigger_args = start_trigger_args(self)
 
-    def validate_arguments(self) -> None:
+    def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
-        super().validate_arguments()
+        super().validate_arguments(rendered=rendered)
         targets = self.target_statuses
         if targets is not None and not is_templated(targets) and not any(map(is_templated, targets)):
             validated_targets(self.kind, targets)
 
     def execute(self, context: Context) -> Any:
         """Wait until the resource is in a target status."""
-        self.validate_arguments()
+        self.validate_arguments(rendered=True)
         if self.deferrable:
             if self._wants_to_start_from_trigger:
                 self.log.info(
@@ -158,7 +167,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
                 event["message"],
             )
             # It may be wrong as well.
-            self.validate_arguments()
+            self.validate_arguments(rendered=True)
             self._defer(context)
         if self.end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
