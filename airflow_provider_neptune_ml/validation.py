@@ -100,7 +100,7 @@ def validate_alternatives(
     certain = {name for name in given if rendered or not is_templated(arguments[name])}
     if not alternatives or any(certain <= set(names) <= given for names in alternatives):
         return
-    values = ", ".join(f"{name}={_cut(arguments[name])}" for name in sorted(given))
+    values = ", ".join(f"{name}={cut(arguments[name])}" for name in sorted(given))
     choices = " or ".join(" with ".join(names) for names in alternatives)
     half = next((set(names) - given for names in alternatives if given < set(names)), None)
     if not given:
@@ -129,7 +129,7 @@ def validate_seconds(name: str, value: object, *, zero: bool = True) -> float:
     seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
     if not _is_number(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(
-            f"{name}={_cut(value)} must be a number of seconds, 0 or more and at most {MAX_SECONDS:.0f},"
+            f"{name}={cut(value)} must be a number of seconds, 0 or more and at most {MAX_SECONDS:.0f},"
             " or a timedelta"
         )
     if not (zero or seconds):
@@ -141,7 +141,7 @@ def validate_flag(name: str, value: object) -> bool:
     """Return a flag that has to be known by now: true or false in any spelling."""
     flag = to_flag(value)
     if flag is None:
-        raise ValueError(f"{name}={_cut(value)} must be {_FLAG_WORDS}")
+        raise ValueError(f"{name}={cut(value)} must be {_FLAG_WORDS}")
     return flag
 
 
@@ -157,7 +157,7 @@ def validate_id(name: str, value: object) -> None:
     :raises ValueError: names the argument, the value and the rule.
     """
     if not is_id(value):
-        raise ValueError(f"{name}={_cut(value)} must be {_ID_WORDS}")
+        raise ValueError(f"{name}={cut(value)} must be {_ID_WORDS}")
 
 
 def _is_number(value: Any) -> bool:
@@ -206,7 +206,7 @@ def _holds_template(value: object) -> bool:
     return is_templated(value) or any(mark in (_as_json(value) or "") for mark in ("{{", "{%"))
 
 
-def _cut(value: object) -> str:
+def cut(value: object) -> str:
     """Return a value for a message: of bounded length, and without a user's credentials in a URL."""
     try:
         text = _CREDENTIALS.sub(f"//{_MASK}@", repr(value))
@@ -218,9 +218,9 @@ def _cut(value: object) -> str:
 def _shown(value: object, rule: _Rule) -> str:
     """Return a value for a message; of what may hold a proxy's password the keys, or the type, alone."""
     if isinstance(value, Mapping):
-        keys = ", ".join(f"{_cut(key)}: ..." for key in value)
+        keys = ", ".join(f"{cut(key)}: ..." for key in value)
         return f"{{{keys if len(keys) <= _MAX_SHOWN else keys[:_MAX_SHOWN] + '...'}}}"
-    return f"<{type(value).__name__}>" if rule.may_hold_secrets else _cut(value)
+    return f"<{type(value).__name__}>" if rule.may_hold_secrets else cut(value)
 
 
 # What a template made of an argument, made undone
