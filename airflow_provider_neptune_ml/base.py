@@ -33,8 +33,8 @@ class NeptuneMLTask(BaseOperator):
     :param region_name: AWS region (default: from the connections or the host name). (templated)
     :param verify: Whether to verify the TLS certificate, or the path of a CA bundle (default: as the AWS
         connection says, else True). (templated)
-    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config` (default: none).
-        (templated)
+    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config`, without proxies, which
+        belong in a connection (default: none). (templated)
     """
 
     kind: ClassVar[ResourceKind]
@@ -96,17 +96,27 @@ class NeptuneMLTask(BaseOperator):
         :param rendered: whether they are.
         :raises ValueError: names the argument, the value and the rule.
         """
-        self._normalize()
+        if rendered:
+            self._restore()
+        arguments = self.normalized_arguments()
         for name in self.required_fields:
-            if getattr(self, name) is None:
+            if arguments.get(name, self) is None:
                 raise missing_argument(name)
-        validate({name: getattr(self, name) for name in self.own_fields}, rendered=rendered)
+        validate(arguments, rendered=rendered)
 
-    def _normalize(self) -> None:
-        """Turn each argument back into what it was before a template made a text, or a number, of it."""
+    def normalized_arguments(self) -> dict[str, Any]:
+        """Return our arguments as what they were before a template made a text, or a number, of them."""
         required = self.required_fields
-        for name in self.own_fields:
-            setattr(self, name, normalized(name, getattr(self, name), optional=name not in required))
+        return {
+            name: normalized(name, getattr(self, name), optional=name not in required)
+            for name in self.own_fields
+        }
+
+    def _restore(self) -> None:
+        # Not before the templates are rendered: a value that a mapped task got is known by its identity, and
+        # would be rendered as if it were a template.
+        for name, value in self.normalized_arguments().items():
+            setattr(self, name, value)
 
     def _do_render_template_fields(
         self,
@@ -119,7 +129,8 @@ class NeptuneMLTask(BaseOperator):
         """
         Render the templates: our arguments so that a text stays a text.
 
-        What they turn out to be is restored at once, before Airflow stores it as rendered fields.
+        What they turn out to be is restored at once, before Airflow stores it as rendered fields. Read on
+        Airflow 2.11.0 to 3.3.2.
         """
         ours = set(self.own_fields) if parent is self else set()
         fields = list(template_fields)
@@ -130,7 +141,7 @@ class NeptuneMLTask(BaseOperator):
             super()._do_render_template_fields(
                 parent, [field for field in fields if field in ours], context, jinja_env.overlay(), seen_oids
             )
-            self._normalize()
+            self._restore()
 
     def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
         """

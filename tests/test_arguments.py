@@ -164,6 +164,18 @@ def test_fields_of_a_users_class_are_airflows() -> None:
     assert (task.limits, task.data_processing_job_id) == (7, "7")
 
 
+@pytest.mark.parametrize("subnets", [["{{ 6 * 7 }}"], '["{{ 6 * 7 }}"]'])
+def test_values_of_mapped_tasks_are_no_templates(subnets: Any) -> None:
+    """Airflow knows what a mapped task got by its identity: it must stay the same until after rendering."""
+    task = start(subnets=subnets)
+
+    task._do_render_template_fields(
+        task, task.template_fields, {"ti": None}, task.get_template_env(), {id(subnets)}
+    )
+
+    assert task.subnets == ["{{ 6 * 7 }}"]
+
+
 # Nothing
 
 
@@ -263,7 +275,9 @@ _FLAGS = [
 def test_flags_as_text(make: Any, name: str) -> None:
     """A flag is true or false in any spelling, and nothing else."""
     for text, flag in {"false": False, "False": False, "TRUE": True, " true\n": True}.items():
-        assert getattr(make(**{name: text}), name) is flag, text
+        task = make(**{name: text})
+        task.validate_arguments(rendered=True)
+        assert getattr(task, name) is flag, text
     for wrong in ("no", "1", 1, "yes", [], "folse"):
         with pytest.raises(ValueError, match=f"{name}=.* must be True or False"):
             make(**{name: wrong})

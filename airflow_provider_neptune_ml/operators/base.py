@@ -252,10 +252,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
         super().validate_arguments(rendered=rendered)
-        arguments = {name: getattr(self, name) for name in self.request_parameters}
-        validate_additional_parameters(self.additional_parameters, ("id", *self.request_parameters))
+        arguments = self.normalized_arguments()
+        validate_additional_parameters(arguments["additional_parameters"], ("id", *self.request_parameters))
         validate_alternatives(arguments, self.alternatives, rendered=rendered)
-        if is_set(self.update) and self.resource_id is None:
+        if is_set(self.update) and arguments[self.kind.id_argument] is None:
             raise ValueError(
                 f"{self.kind.id_argument}=None must be the id of the {self.kind.title} if update=True"
             )

@@ -124,7 +124,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
         super().validate_arguments(rendered=rendered)
-        targets = self.target_statuses
+        targets = self.normalized_arguments()["target_statuses"]
         if targets is not None and not is_templated(targets) and not any(map(is_templated, targets)):
             validated_targets(self.kind, targets)
 
