@@ -126,7 +126,7 @@ def validate_additional_parameters(additional: object, names: Iterable[str]) -> 
 
 def validate_seconds(name: str, value: object, *, zero: bool = True) -> float:
     """Return a time given as a number or a timedelta in seconds."""
-    seconds = value.total_seconds() if hasattr(value, "total_seconds") else value
+    seconds: Any = value.total_seconds() if hasattr(value, "total_seconds") else value
     if not _is_number(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(
             f"{name}={cut(value)} must be a number of seconds, 0 or more and at most {MAX_SECONDS:.0f},"
