@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
+from jinja2 import Undefined
+
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
-from airflow_provider_neptune_ml.validation import validate
+from airflow_provider_neptune_ml.validation import normalized, validate
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from typing_extensions import Self
@@ -42,8 +46,8 @@ class NeptuneMLTask(BaseOperator):
     :param region_name: AWS region (default: from the connections or the host name). (templated)
     :param verify: Whether to verify the TLS certificate, or the path of a CA bundle (default: as the AWS
         connection says, else True). (templated)
-    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config` (default: none).
-        (templated)
+    :param botocore_config: Arguments of :external:py:class:`botocore.config.Config`, without proxies, which
+        belong in a connection (default: none). (templated)
     """
 
     kind: ClassVar[ResourceKind]
@@ -99,16 +103,95 @@ class NeptuneMLTask(BaseOperator):
         value: str = getattr(self, self.kind.id_argument)
         return value
 
-    def validate_arguments(self) -> None:
+    @property
+    def own_fields(self) -> Sequence[str]:
+        """The template fields of our class: one of a user's that derives from it may have more."""
+        package = __name__.partition(".")[0]
+        ours = next(base for base in type(self).__mro__ if base.__module__.partition(".")[0] == package)
+        return tuple(ours.template_fields)  # type: ignore[attr-defined]
+
+    @property
+    def required_fields(self) -> Sequence[str]:
+        """Those of which an empty text does not count as not given."""
+        return (self.kind.id_argument,)
+
+    def validate_arguments(self, *, rendered: bool = False) -> None:
         """
         Check what is known of the arguments: when the Dag is parsed, and again once the templates are
         rendered.
 
+        :param rendered: whether they are.
         :raises ValueError: names the argument, the value and the rule.
         """
-        if self.resource_id is None:
-            raise missing_argument(self.kind.id_argument)
-        validate({self.kind.id_argument: self.resource_id, "botocore_config": self.botocore_config})
+        if rendered:
+            self._restore()
+        arguments = self.normalized_arguments()
+        for name in self.required_fields:
+            if arguments.get(name, self) is None:
+                raise missing_argument(name)
+        validate(arguments, rendered=rendered)
+
+    def normalized_arguments(self) -> dict[str, Any]:
+        """Return our arguments as what they were before a template made a text, or a number, of them."""
+        required = self.required_fields
+        return {
+            name: normalized(name, getattr(self, name), optional=name not in required)
+            for name in self.own_fields
+        }
+
+    def _restore(self) -> None:
+        # Not before the templates are rendered: a value that a mapped task got is known by its identity, and
+        # would be rendered as if it were a template.
+        for name, value in self.normalized_arguments().items():
+            setattr(self, name, value)
+
+    def _do_render_template_fields(
+        self,
+        parent: Any,
+        template_fields: Iterable[str],
+        context: Context,
+        jinja_env: Any,
+        seen_oids: set[int],
+    ) -> None:
+        """
+        Render the templates: our arguments so that a text stays a text.
+
+        What they turn out to be is restored at once, before Airflow stores it as rendered fields. Read on
+        Airflow 2.11.0 to 3.3.2.
+        """
+        ours = set(self.own_fields) if parent is self else set()
+        fields = list(template_fields)
+        super()._do_render_template_fields(
+            parent, [field for field in fields if field not in ours], context, jinja_env, seen_oids
+        )
+        if ours:
+            super()._do_render_template_fields(
+                parent, [field for field in fields if field in ours], context, jinja_env.overlay(), seen_oids
+            )
+            self._restore()
+
+    def _render(self, template: Any, context: Any, dag: Any = None) -> Any:
+        """
+        Render one template.
+
+        Of our arguments, whose environment is an overlay: to the value of its expression where it is nothing
+        else, to text otherwise. Airflow's native rendering would evaluate the text "20231023", too, even one
+        without a template; :func:`normalized` evaluates what is to be a number, a list or a dict.
+        """
+        environment = template.environment
+        if not environment.overlayed:
+            return super()._render(template, context, dag)
+        # As Airflow does it: a render of Jinja's own would resolve the whole context.
+        known = copy.copy(context)
+        known.update((name, value) for name, value in template.globals.items() if name not in known)
+        values = list(
+            template.root_render_func(
+                environment.context_class(environment, known, template.name, template.blocks)
+            )
+        )
+        if len(values) == 1 and not isinstance(values[0], Undefined):
+            return values[0]
+        return "".join(map(str, values))
 
 
 def missing_argument(name: str) -> ValueError:

@@ -16,6 +16,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartModelTrainingJobOperator,
     NeptuneMLStartModelTransformJobOperator,
 )
+from airflow_provider_neptune_ml.validation import validate_flag
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import BaseOperator, Context, XComArg
@@ -91,7 +92,8 @@ class NeptuneMLPipeline(TaskGroup):
             raise TypeError(f"{error}. The steps are process, train, transform and deploy") from None
         if deploy is not None and not isinstance(deploy, Mapping):
             raise ValueError(f"deploy={deploy!r} must be a dict of the operator's arguments")
-        self._teardowns = teardowns
+        self._teardowns = validate_flag("teardowns", teardowns)
+        incremental = validate_flag("incremental", incremental)
         self._last: Any = None
         self.process: Any = self._lay(
             "process",

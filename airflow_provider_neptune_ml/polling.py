@@ -31,6 +31,7 @@ from airflow_provider_neptune_ml.retries import (
     jittered,
 )
 from airflow_provider_neptune_ml.text import https_link, one_line
+from airflow_provider_neptune_ml.validation import cut
 
 DEFAULT_POLL_INTERVAL_SECONDS = 60.0
 # As long as Airflow lets a sensor wait; a link-prediction training alone takes hours.
@@ -99,12 +100,12 @@ def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> lis
     ends = {word.casefold() for word in kind.statuses.terminal}
     if isinstance(target_statuses, str) or not (targets := list(target_statuses)):
         raise ValueError(
-            f"target_statuses={target_statuses!r} must be a list of one or more terminal statuses"
+            f"target_statuses={cut(target_statuses)} must be a list of one or more terminal statuses"
         )
     for target in targets:
         if not isinstance(target, str) or target.casefold() not in ends:
             raise ValueError(
-                f"target_statuses has {target!r}, which is not a terminal status of a {kind.title}:"
+                f"target_statuses has {cut(target)}, which is not a terminal status of a {kind.title}:"
                 f" choose from {', '.join(kind.statuses.terminal)}"
             )
     return [target.casefold() for target in targets]

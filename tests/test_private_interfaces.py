@@ -21,6 +21,7 @@ from botocore.loaders import create_loader
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
     CAN_RUN_WITHOUT_WORKER,
+    BaseOperator,
     BaseSensorOperator,
 )
 from tests.sdk import DAG, task
@@ -41,6 +42,11 @@ def parameters(function: Any) -> set[str]:
 def test_connection_of_the_amazon_hook() -> None:
     """hooks/neptune_ml.py calls the function behind the property, which its own one replaces."""
     assert isinstance(vars(AwsGenericHook)["conn_config"], cached_property)
+
+
+def test_session_of_the_amazon_hook() -> None:
+    """hooks/neptune_ml.py puts the connections' options into what roles are assumed with, too."""
+    assert "config=self.config" in inspect.getsource(AwsGenericHook.get_session)
 
 
 def test_settings_of_the_amazon_hook() -> None:
@@ -159,6 +165,15 @@ def test_pause_of_a_sensor() -> None:
     assert list(inspect.signature(BaseSensorOperator._get_next_poke_interval).parameters) == [
         *("self", "started_at", "run_duration", "poke_count")
     ]
+
+
+def test_rendering_of_templates() -> None:
+    """base.py renders its own arguments so that a text stays a text."""
+    assert list(inspect.signature(BaseOperator._do_render_template_fields).parameters) == [
+        *("self", "parent", "template_fields", "context", "jinja_env", "seen_oids")
+    ]
+    assert list(inspect.signature(BaseOperator._render).parameters) == ["self", "template", "context", "dag"]
+    assert "._render(" in inspect.getsource(BaseOperator.render_template)
 
 
 def test_output_of_a_task() -> None:

@@ -5,23 +5,33 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import logging
 import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
 from airflow_provider_neptune_ml.hooks.errors import not_sent
 from airflow_provider_neptune_ml.text import one_line
-from airflow_provider_neptune_ml.validation import to_flag
+from airflow_provider_neptune_ml.validation import botocore_options, to_flag
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Connection
 
 DEFAULT_PORT = 8182
 _SCHEMAS = ("https", "http")
+_EXTRAS = ("iam_auth", "region_name", "neptune_iam_role_arn", "sagemaker_iam_role_arn", "config_kwargs")
+_log = logging.getLogger(__name__)
 # Which botocore asks for a CA bundle, in this order.
 _BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
 _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
@@ -42,6 +52,7 @@ class NeptuneMLConnection:
     :param iam_auth: whether requests are signed.
     :param neptune_iam_role_arn: default of ``neptune_iam_role_arn`` in every request.
     :param sagemaker_iam_role_arn: default of ``sagemaker_iam_role_arn`` in requests that take it.
+    :param config: configuration of the botocore client; it may hold the password of a proxy.
     """
 
     endpoint_url: str
@@ -50,6 +61,7 @@ class NeptuneMLConnection:
     iam_auth: bool
     neptune_iam_role_arn: str | None
     sagemaker_iam_role_arn: str | None
+    config: Config = field(default_factory=Config, repr=False, compare=False)
 
     @classmethod
     def parse(cls, connection: Connection) -> NeptuneMLConnection:
@@ -60,6 +72,9 @@ class NeptuneMLConnection:
         """
         conn_id = connection.conn_id
         host, schema = connection.host or "", connection.schema or _SCHEMAS[0]
+        # Airflow drops a scheme with an underscore, and takes all of the URI for the schema.
+        if not host and schema.startswith(("eptune_ml//", "neptune_ml//")):
+            raise _error(conn_id, "is a URI that begins with neptune_ml://, which must be neptune-ml://")
         if not host:
             raise _error(
                 conn_id,
@@ -79,6 +94,7 @@ class NeptuneMLConnection:
             )
         port = _port(conn_id, connection.port)
         extra = _extra(conn_id, connection.extra)
+        _warn_of_others(conn_id, connection.conn_type, tuple(extra))
         in_host = _REGION_IN_HOST.search(name)
         return cls(
             endpoint_url=f"{schema}://{name}:{port}",
@@ -87,7 +103,32 @@ class NeptuneMLConnection:
             iam_auth=_boolean(conn_id, extra, "iam_auth", default=True),
             neptune_iam_role_arn=_text(conn_id, extra, "neptune_iam_role_arn"),
             sagemaker_iam_role_arn=_text(conn_id, extra, "sagemaker_iam_role_arn"),
+            config=client_config(
+                f"Connection {conn_id!r} (neptune_ml_conn_id): config_kwargs", extra.get("config_kwargs")
+            ),
         )
+
+
+def client_config(name: str, options: Config | Mapping[str, Any] | None) -> Config:
+    """
+    Return the configuration of a botocore client, checked.
+
+    :param name: what a message calls it.
+    :param options: the arguments of :external:py:class:`botocore.config.Config`, or one.
+    :raises NeptuneMLConfigurationError: names the option that can't be used, and no value.
+    """
+    if isinstance(options, Config):
+        return deepcopy(options)  # botocore writes into the dicts in it
+    try:
+        # A copy of its own, too.
+        checked = botocore_options(name, options or {})
+        if checked.get("signature_version") == "unsigned":
+            checked["signature_version"] = UNSIGNED
+        return Config(**checked)
+    except ValueError as error:
+        raise NeptuneMLConfigurationError(f"{error}.") from None
+    except (AttributeError, TypeError, BotoCoreError) as error:
+        raise NeptuneMLConfigurationError(f"{name} can't be used: {str(error).rstrip('.')}.") from None
 
 
 def missing(conn_id: str) -> NeptuneMLConfigurationError:
@@ -223,3 +264,17 @@ def _boolean(conn_id: str | None, extra: Mapping[str, Any], name: str, *, defaul
     if flag is None:
         raise _error(conn_id, f"has {name}={_shown(value)} in its extra, which must be true or false")
     return flag
+
+
+@cache
+def _warn_of_others(conn_id: str | None, conn_type: str | None, names: tuple[str, ...]) -> None:
+    """Log what in a connection is not this package's, and what it was likely meant to be; once a process."""
+    others = []
+    for name in sorted(set(names) - set(_EXTRAS)):
+        likely = get_close_matches(name.casefold().replace("-", "_"), _EXTRAS, 1)
+        others.append(f"{name!r} ({likely[0]}?)" if likely else repr(name))
+    where = f"Connection {conn_id!r} (neptune_ml_conn_id)"
+    if conn_type and conn_type != "neptune_ml":
+        _log.warning("%s has type %r, not 'neptune_ml'", where, conn_type)
+    if others:
+        _log.warning("%s: not known in its extra, and ignored: %s", where, ", ".join(others)[:1000])

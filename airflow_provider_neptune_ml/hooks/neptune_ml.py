@@ -8,7 +8,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +35,7 @@ from airflow_provider_neptune_ml.hooks.connection import (
     NeptuneMLConnection,
     checked_region,
     checked_verify,
+    client_config,
     missing,
 )
 from airflow_provider_neptune_ml.hooks.errors import (
@@ -60,7 +60,13 @@ from airflow_provider_neptune_ml.polling import (
 )
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.text import one_line
-from airflow_provider_neptune_ml.validation import is_id, to_flag, validate_id, validate_seconds
+from airflow_provider_neptune_ml.validation import (
+    is_id,
+    normalized,
+    validate,
+    validate_id,
+    validate_seconds,
+)
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -119,19 +125,20 @@ class NeptuneMLHook(AwsBaseHook):
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
     ) -> None:
-        # A template makes a text of it; what is no flag is a path.
-        flag = to_flag(verify)
+        # A trigger has what a template made of them.
+        given = {
+            "neptune_ml_conn_id": neptune_ml_conn_id,
+            "aws_conn_id": aws_conn_id,
+            "region_name": region_name,
+            "verify": verify,
+        }
+        given = {name: normalized(name, value) for name, value in given.items()}
         try:
-            super().__init__(
-                aws_conn_id=aws_conn_id,
-                region_name=region_name,
-                verify=verify if flag is None else flag,
-                config=deepcopy(config),  # botocore writes into the dicts in it
-                client_type="neptunedata",
-            )
-        except TypeError as error:
-            raise NeptuneMLConfigurationError(f"botocore_config can't be used: {one_line(error)}.") from None
-        self.neptune_ml_conn_id = neptune_ml_conn_id
+            validate(given, rendered=True)
+        except ValueError as error:
+            raise NeptuneMLConfigurationError(f"{error}.") from None
+        self.neptune_ml_conn_id = given.pop("neptune_ml_conn_id")
+        super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
         self._clients = Clients(self, time.monotonic())
         self._renewing = threading.Lock()
         self._renewal_tried_at = -math.inf
@@ -241,6 +248,12 @@ class NeptuneMLHook(AwsBaseHook):
             )
         wrapper.region_name = checked_region(region_name, self.neptune_ml_conn_id)
         wrapper.verify = checked_verify(self._verify, wrapper.verify, self.aws_conn_id)
+        # Amazon's takes the task's or the connection's; proxies may only be in a connection.
+        aws = client_config(
+            f"Connection {self.aws_conn_id!r} (aws_conn_id): config_kwargs",
+            wrapper.extra_config.get("config_kwargs"),
+        )
+        wrapper.botocore_config = aws.merge(cluster.config).merge(self._config)
         service = wrapper.service_config.get("neptunedata", {})
         wrapper.service_config = {
             **wrapper.service_config,

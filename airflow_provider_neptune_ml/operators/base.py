@@ -20,7 +20,6 @@ from airflow_provider_neptune_ml.base import (
     deadline_of,
     execution_deadline,
     limit_of,
-    missing_argument,
     task_instance_of,
 )
 from airflow_provider_neptune_ml.compat import (
@@ -58,9 +57,9 @@ from airflow_provider_neptune_ml.task_state import state_at_shutdown
 from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import (
     is_set,
-    validate,
     validate_additional_parameters,
     validate_alternatives,
+    validate_flag,
     validate_seconds,
 )
 
@@ -101,11 +100,11 @@ class NeptuneMLOperator(NeptuneMLTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.wait_for_completion = wait_for_completion
+        self.wait_for_completion = validate_flag("wait_for_completion", wait_for_completion)
         self.poll_interval = validate_seconds("poll_interval", poll_interval, zero=False)
         self.timeout = validate_seconds("timeout", timeout)
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
-        self.deferrable = deferrable
+        self.deferrable = validate_flag("deferrable", deferrable)
 
     @property
     def kill(self) -> Kill:
@@ -238,27 +237,24 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.durable = durable
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        self.durable = validate_flag("durable", durable)
+        self.cancel_on_kill = validate_flag("cancel_on_kill", cancel_on_kill)
+        self.cancel_on_timeout = validate_flag("cancel_on_timeout", cancel_on_timeout)
         self.additional_parameters: Any = additional_parameters
         self._pushed: dict[str, Any] = {}
 
-    def validate_arguments(self) -> None:
+    @property
+    def required_fields(self) -> Sequence[str]:
+        """The arguments without a default."""
+        return _required_by(type(self))
+
+    def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
-        for name in self.request_parameters:
-            # A first run has nothing before it, which a template can only say with a text.
-            if name.startswith("previous_") and getattr(self, name) in ("", "None"):
-                setattr(self, name, None)
-        for name in _required_by(type(self)):
-            if getattr(self, name) is None:
-                raise missing_argument(name)
-        names = (self.kind.id_argument, *self.request_parameters, "additional_parameters", "botocore_config")
-        arguments = {name: getattr(self, name) for name in names}
-        validate(arguments)
-        validate_additional_parameters(self.additional_parameters, ("id", *self.request_parameters))
-        validate_alternatives(arguments, self.alternatives)
-        if is_set(self.update) and self.resource_id is None:
+        super().validate_arguments(rendered=rendered)
+        arguments = self.normalized_arguments()
+        validate_additional_parameters(arguments["additional_parameters"], ("id", *self.request_parameters))
+        validate_alternatives(arguments, self.alternatives, rendered=rendered)
+        if is_set(self.update) and arguments[self.kind.id_argument] is None:
             raise ValueError(
                 f"{self.kind.id_argument}=None must be the id of the {self.kind.title} if update=True"
             )
@@ -268,7 +264,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         with self._leaving_no_job(context):
             submission = Submission(self, context)
             submission.claim_earlier()
-            self.validate_arguments()
+            self.validate_arguments(rendered=True)
             if not self.resource_id and "ti" not in context:
                 raise ValueError(
                     f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no"
@@ -481,17 +477,17 @@ class NeptuneMLStopOperator(NeptuneMLOperator):
 
     def __init__(self, *, clean: bool = False, ignore_missing: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.clean = clean
-        self.ignore_missing = ignore_missing
+        self.clean = validate_flag("clean", clean)
+        self.ignore_missing = validate_flag("ignore_missing", ignore_missing)
 
-    def validate_arguments(self) -> None:
+    def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
         if not self._has_nothing_to_cancel():
-            super().validate_arguments()
+            super().validate_arguments(rendered=rendered)
 
     def execute(self, context: Context) -> str | None:
         """Request the cancellation or deletion, and wait until it is done."""
-        self.validate_arguments()
+        self.validate_arguments(rendered=True)
         if self._has_nothing_to_cancel():
             self.log.info("Nothing to cancel: %s is empty", self.kind.id_argument)
             return None

@@ -47,7 +47,7 @@ from airflow_provider_neptune_ml.sensors.from_trigger import (
     obstacle_to_start,
     trigger_arguments,
 )
-from airflow_provider_neptune_ml.validation import is_templated, validate_seconds
+from airflow_provider_neptune_ml.validation import is_templated, validate_flag, validate_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -58,6 +58,10 @@ if TYPE_CHECKING:
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
 
 _STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every task"
+
+
+# Airflow takes any text for true.
+_AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
 
 class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
@@ -110,12 +114,17 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         end_from_trigger: bool = False,
         **kwargs: Any,
     ) -> None:
+        for name in _AIRFLOWS_FLAGS & kwargs.keys():
+            kwargs[name] = validate_flag(name, kwargs[name])
+        for name in ("poke_interval", "timeout"):
+            if kwargs.get(name) is not None:
+                validate_seconds(name, kwargs[name], zero=name != "poke_interval")
         super().__init__(**kwargs)
         self.target_statuses: Any = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
-        self.deferrable = deferrable
-        self.end_from_trigger = end_from_trigger
-        self._wants_to_start_from_trigger = start_from_trigger
+        self.deferrable = validate_flag("deferrable", deferrable)
+        self.end_from_trigger = validate_flag("end_from_trigger", end_from_trigger)
+        self._wants_to_start_from_trigger = validate_flag("start_from_trigger", start_from_trigger)
 
     def prepare_for_execution(self) -> Self:
         """Return the copy that a worker executes, which knows why it was not started in the triggerer."""
@@ -124,20 +133,20 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         task._obstacle = obstacle_to_start(self)
         return task
 
-    def validate_arguments(self) -> None:
+    def validate_arguments(self, *, rendered: bool = False) -> None:
         """Check what is known of the arguments."""
-        super().validate_arguments()
+        super().validate_arguments(rendered=rendered)
         # A cluster policy may have changed them since.
         self.poke_interval = validate_seconds("poke_interval", self.poke_interval, zero=False)
         self.timeout = validate_seconds("timeout", self.timeout)
         self.unreachable_timeout = validate_seconds("unreachable_timeout", self.unreachable_timeout)
-        targets = self.target_statuses
+        targets = self.normalized_arguments()["target_statuses"]
         if targets is not None and not is_templated(targets) and not any(map(is_templated, targets)):
             validated_targets(self.kind, targets)
 
     def execute(self, context: Context) -> Any:
         """Wait until the resource is in a target status."""
-        self.validate_arguments()
+        self.validate_arguments(rendered=True)
         if self._wants_to_start_from_trigger:
             self.log.info(
                 "Started on a worker, not from the trigger: %s",
@@ -177,7 +186,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
                 event["message"],
             )
             # It may be wrong as well.
-            self.validate_arguments()
+            self.validate_arguments(rendered=True)
             self._defer(context)
         if self.end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)

@@ -14,7 +14,7 @@ from typing import Any
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_neptune_ml.base import hook_parameters_of
+from airflow_provider_neptune_ml.base import CONNECTION_FIELDS, hook_parameters_of
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, BaseEventTrigger, decoded
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
@@ -126,7 +126,7 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         if self.target_statuses is not None:
             self.target_statuses = validated_targets(find_kind(self.kind), self.target_statuses)
         validate_seconds("poll_interval", self.poll_interval, zero=False)
-        validate({"botocore_config": self.botocore_config})
+        validate({name: getattr(self, name) for name in CONNECTION_FIELDS}, rendered=True)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the class and its arguments, all plain JSON."""

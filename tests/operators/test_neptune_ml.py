@@ -527,8 +527,8 @@ def test_cancel_times_out(simulator: Simulator) -> None:
         ({"data_processing_job_id": "a_b"}, "data_processing_job_id='a_b' must be 1-48"),
         ({"previous_model_training_job_id": "a_b"}, "previous_model_training_job_id='a_b' must be"),
         (
-            {"volume_encryption_kms_key": ""},
-            "volume_encryption_kms_key='' must be the id or ARN of a KMS key",
+            {"volume_encryption_kms_key": ["x"]},
+            "volume_encryption_kms_key=.* must be the id or ARN of a KMS key",
         ),
         (
             {"train_model_s3_location": "/tmp/x"},
@@ -546,7 +546,7 @@ def test_cancel_times_out(simulator: Simulator) -> None:
         ({"enable_managed_spot_training": "yes"}, "enable_managed_spot_training='yes' must be True or False"),
         ({"custom_model_training_parameters": {}}, "custom_model_training_parameters={} must be a dict"),
         ({"additional_parameters": ["x"]}, "additional_parameters=.* must be a dict"),
-        ({"botocore_config": "x"}, "botocore_config='x' must be a dict of plain values"),
+        ({"botocore_config": "x"}, "botocore_config=<str> must be a dict of plain values"),
         (
             {"botocore_config": {"signature_version": object()}},
             "botocore_config=.* must be a dict of plain values",
