@@ -132,6 +132,11 @@ constraints: $(UV) ## Pin the newest versions that work together; with IMAGES=<f
 	.venv/uv/bin/python .ci/resolve.py $(UV) $(IMAGES)
 	@touch $(UV)
 
+FUZZ_EXAMPLES ?= 2000
+.PHONY: fuzz
+fuzz: .venv/airflow-3/.installed ## Look longer for what CI looks for in tests/fuzz; FUZZ_EXAMPLES=<how many of each>
+	NEPTUNE_ML_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) .venv/airflow-3/bin/python -m pytest -o timeout=0 tests/fuzz
+
 .PHONY: bench
 bench: .venv/bench/.installed ## Measure every figure of docs/benchmarks.md against its peer, and the simulator
 	.venv/bench/bin/python benchmarks/simulator.py

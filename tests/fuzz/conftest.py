@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "neptune-ml",
-    max_examples=int(os.environ.get("NEPTUNE_ML_FUZZ_EXAMPLES", "60")),
+    max_examples=int(os.environ.get("NEPTUNE_ML_FUZZ_EXAMPLES", "40")),
     # The same in each run of CI: what fails there is not a matter of luck.
     derandomize="NEPTUNE_ML_FUZZ_EXAMPLES" not in os.environ,
     database=None,
