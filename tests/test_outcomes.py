@@ -315,8 +315,7 @@ def test_forbidden(mode: Mode, world: World) -> None:
         r"Model training job 'mine': 403 AccessDeniedException:"
         r" The caller is not authorized to perform this operation\."
         r" The IAM principal of aws_conn_id \('aws_default'\) needs the permission"
-        " neptune-db:GetMLModelTrainingJobStatus on the cluster, and signed requests if the cluster uses IAM"
-        rf" authentication \(iam_auth\)\.{left_behind(mode)}"
+        rf" neptune-db:GetMLModelTrainingJobStatus on the cluster\.{left_behind(mode)}"
         rf" \[GetMLModelTrainingJob, {URL}, 403 AccessDeniedException, request id \S+\]",
         ending,
     ), ending
