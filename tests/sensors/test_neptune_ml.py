@@ -149,7 +149,7 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
             ("region_name", output()),
             ("target_statuses", output()),
             ("target_statuses", [output()]),
-            ("botocore_config", {"proxies": {"https": output()}}),
+            ("botocore_config", {"retries": {"mode": output()}}),
             ("job_id", output().map(str)),
         ]
         tasks = [
