@@ -129,11 +129,11 @@ def validate_seconds(name: str, value: object, *, zero: bool = True) -> float:
     seconds: Any = value.total_seconds() if hasattr(value, "total_seconds") else value
     if not _is_number(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(
-            f"{name}={cut(value)} must be a number of seconds, 0 or more and at most {MAX_SECONDS:.0f},"
-            " or a timedelta"
+            f"{name}={cut(value)} must be a number of seconds, 0 or more, or a timedelta,"
+            f" and at most {MAX_SECONDS:.0f} seconds"
         )
     if not (zero or seconds):
-        raise ValueError(f"{name}={value!r} must be more than 0 seconds")
+        raise ValueError(f"{name}={seconds!r} must be more than 0 seconds")
     return float(seconds)
 
 

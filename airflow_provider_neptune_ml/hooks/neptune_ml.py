@@ -126,7 +126,7 @@ class NeptuneMLHook(AwsBaseHook):
         config: Config | dict[str, Any] | None = None,
     ) -> None:
         # A trigger has what a template made of them.
-        given = {
+        given: dict[str, Any] = {
             "neptune_ml_conn_id": neptune_ml_conn_id,
             "aws_conn_id": aws_conn_id,
             "region_name": region_name,
@@ -137,7 +137,7 @@ class NeptuneMLHook(AwsBaseHook):
             validate(given, rendered=True)
         except ValueError as error:
             raise NeptuneMLConfigurationError(f"{error}.") from None
-        self.neptune_ml_conn_id = given.pop("neptune_ml_conn_id")
+        self.neptune_ml_conn_id: str = given.pop("neptune_ml_conn_id")
         super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
         self._clients = Clients(self, time.monotonic())
         self._renewing = threading.Lock()
@@ -253,7 +253,7 @@ class NeptuneMLHook(AwsBaseHook):
             f"Connection {self.aws_conn_id!r} (aws_conn_id): config_kwargs",
             wrapper.extra_config.get("config_kwargs"),
         )
-        wrapper.botocore_config = aws.merge(cluster.config).merge(self._config)
+        wrapper.botocore_config = aws.merge(cluster.config).merge(self._config or Config())
         service = wrapper.service_config.get("neptunedata", {})
         wrapper.service_config = {
             **wrapper.service_config,

@@ -518,9 +518,9 @@ def test_cancel_times_out(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"job_id": ""}, "job_id='' must be 1-48 letters, digits or hyphens"),
+        ({"data_processing_job_id": ""}, "data_processing_job_id='' must be 1-48 letters, digits or hyphens"),
         ({"job_id": "a" * 49}, "must be 1-48"),
-        ({"job_id": "None"}, "job_id='None' must be 1-48"),
+        ({"data_processing_job_id": "None"}, "data_processing_job_id='None' must be 1-48"),
         ({"data_processing_job_id": None}, "data_processing_job_id=None must be given"),
         ({"job_id": "a_b"}, "job_id='a_b' must be"),
         ({"job_id": "a:b"}, "job_id='a:b' must be"),

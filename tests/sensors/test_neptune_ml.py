@@ -76,7 +76,7 @@ def test_exponential_backoff_is_left_to_airflow(simulator: Simulator) -> None:
         ({"target_statuses": "Completed"}, "target_statuses='Completed' must be a list"),
         ({"target_statuses": []}, "target_statuses=.* must be a list of one or more"),
         ({"unreachable_timeout": -1}, "unreachable_timeout=-1 must be a number of seconds"),
-        ({"poke_interval": 0}, "poke_interval=0.0 must be more than 0 seconds"),
+        ({"poke_interval": 0}, "poke_interval=0 must be more than 0 seconds"),
     ],
 )
 def test_mistakes_are_told_when_the_dag_is_parsed(
@@ -149,7 +149,7 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
             ("region_name", output()),
             ("target_statuses", output()),
             ("target_statuses", [output()]),
-            ("botocore_config", {"proxies": {"https": output()}}),
+            ("botocore_config", {"retries": {"mode": output()}}),
             ("job_id", output().map(str)),
         ]
         tasks = [
