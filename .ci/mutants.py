@@ -52,7 +52,7 @@ def try_module(module: str, sample: int | None, again: bool) -> str | None:
     if names and not is_run(module, names):
         return None
     found = {name: status for name, status in statuses(module).items() if name in set(names)}
-    print(f"\nNot noticed in {module}:")
+    print(f"\nNot noticed in {module}: {sum(status not in NOTICED for status in found.values())}")
     for name, status in found.items():
         if status not in NOTICED:
             print(f"  {describe(PACKAGE / module, name)}" + (f"  ({status})" if status != "survived" else ""))

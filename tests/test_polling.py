@@ -20,7 +20,14 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
-from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.kinds import (
+    DATA_PROCESSING,
+    ENDPOINTS,
+    KINDS,
+    MODEL_TRAINING,
+    MODEL_TRANSFORM,
+    ResourceKind,
+)
 from airflow_provider_neptune_ml.polling import Wait, Watch
 from airflow_provider_neptune_ml.retries import (
     _JITTER,
@@ -214,6 +221,30 @@ def test_one_line_per_change_and_a_heartbeat(driver: Any, lines: list[str]) -> N
     times = [line.partition(" (")[2] for line in lines]
     assert times[0] == "0 s)"
     assert re.match("1[2-5] min", times[2])
+
+
+def test_log_of_a_stage(driver: Any, lines: list[str]) -> None:
+    """Where a stage logs to CloudWatch, the link follows the line in which it begins."""
+    processing = reply("InProgress", processingJob={"cloudwatchLogUrl": "https://logs"})
+
+    driver(watch(), Service(processing, processing, reply("Completed")))
+
+    assert list(lines)[:2] == [
+        "Model training job 'mine' is InProgress, stage 'processing' without a status (0 s)",
+        "CloudWatch log: https://logs",
+    ]
+    assert lines.count("CloudWatch") == 1
+
+
+def test_stage_of_a_job_that_has_two(driver: Any, lines: list[str]) -> None:
+    """A kind of job with one stage has nothing to tell of it, one with two has."""
+    first = reply("InProgress", baseProcessingJob={"status": "InProgress"})
+    only = reply("InProgress", processingJob={"status": "InProgress"})
+
+    driver(watch(MODEL_TRANSFORM), Service(first, reply("Completed")))
+    driver(watch(DATA_PROCESSING), Service(only, reply("Completed")))
+
+    assert [lines.count(word) for word in ("stage 'processing' InProgress", "stage")] == [1, 1]
 
 
 def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:

@@ -202,6 +202,19 @@ def test_kill_is_logged(simulator: Simulator) -> None:
     assert [request.query["clean"] for request in simulator.calls(CANCEL)] == ["false"]
 
 
+def test_kill_that_is_refused(simulator: Simulator) -> None:
+    """The log says why a job was not cancelled; the request is not repeated."""
+    simulator.add_fault(Fault("access_denied", operation=CANCEL, times=None))
+    log = Lines()
+    kill = Kill(MODEL_TRAINING, lambda: cancel().hook, log)
+    kill.aim("mine")
+
+    kill.cancel()
+
+    assert "403 AccessDeniedException" in log[0]
+    assert len(simulator.calls(CANCEL)) == 1
+
+
 def test_kill_in_the_middle_of_a_line_of_the_log(simulator: Simulator) -> None:
     """A kill that came while the main thread logs, with the log's lock, does not wait for the log."""
     simulator.seed("modeltraining", "mine", status="InProgress")
