@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
@@ -294,8 +295,8 @@ def test_flags_as_text(make: Any, name: str) -> None:
 
 def test_start_from_trigger_as_text() -> None:
     """False as text does not begin a wait in the triggerer."""
-    assert not sensor(start_from_trigger="false", deferrable=False).deferrable
-    assert sensor(start_from_trigger="true", deferrable=False).deferrable
+    assert not sensor(start_from_trigger="false").start_from_trigger
+    assert sensor(start_from_trigger="true").start_from_trigger is CAN_RUN_WITHOUT_WORKER
 
 
 # Mistakes

@@ -118,9 +118,20 @@ def test_wrong_values_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 # CA bundles
 
 
-@pytest.mark.parametrize("bundle", ["", " ", "/no/such.pem", "{garbage}", "{folder}"])
 @pytest.mark.parametrize(
-    "origin", ["argument verify", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "extra of connection 'aws_default'"]
+    ("origin", "bundle"),
+    [
+        (origin, bundle)
+        for origin in (
+            "argument verify",
+            "AWS_CA_BUNDLE",
+            "REQUESTS_CA_BUNDLE",
+            "extra of connection 'aws_default'",
+        )
+        for bundle in ("", " ", "/no/such.pem", "{garbage}", "{folder}")
+        # An argument that is empty is not given.
+        if origin != "argument verify" or bundle.strip()
+    ],
 )
 def test_bundle_that_can_not_be_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origin: str, bundle: str

@@ -186,7 +186,7 @@ def test_stop_of_what_is_not_there(simulator: Simulator, operator: type[NeptuneM
         (3, {"instance_count": 0}, "instance_count=0 must be a whole number, 1 or more"),
         (3, {"instance_type": "m5.xlarge"}, "instance_type='m5.xlarge' must be a SageMaker instance type"),
         (3, {"endpoint_id": "my_endpoint"}, "endpoint_id='my_endpoint' must be 1-48"),
-        (0, {"config_file_name": " "}, "config_file_name=' ' must be a name"),
+        (0, {"config_file_name": 5.5}, "config_file_name=5.5 must be a name"),
         (0, {"processing_instance_volume_size_in_gb": -1}, "volume_size_in_gb=-1 must be a whole number"),
     ],
 )

@@ -139,7 +139,7 @@ def test_expired_credentials(run: DagRun) -> None:
     """Credentials that expire are renewed in the triggerer, whose threads can look connections up."""
     logs = "".join(run.log(task) for task in SUCCEEDING - {"mapped"})
 
-    assert "403 ExpiredTokenException" in logs
+    assert "403 AccessDeniedException: The security token included in the request is expired" in logs
     assert "can't be renewed" not in logs
 
 
