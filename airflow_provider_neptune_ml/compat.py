@@ -75,6 +75,13 @@ else:
         return XCom
 
 
+def has_listeners() -> bool:
+    """Tell whether a plugin has a listener, with which Airflow refuses tasks that end in the triggerer."""
+    from airflow.listeners.listener import get_listener_manager
+
+    return bool(get_listener_manager().has_listeners)
+
+
 def has_coroutines(store: Any) -> bool:
     """Tell whether a state store has coroutines: a thread would wait for an answer for ever."""
     return hasattr(store, "aset")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.base import CONNECTION_FIELDS, limit_of
-from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER, has_listeners
 from airflow_provider_neptune_ml.polling import AIRFLOW_TIMEOUT_MARGIN_SECONDS, Wait
 
 if TYPE_CHECKING:
@@ -35,6 +35,22 @@ class StartFromTrigger:
     def __set__(self, sensor: NeptuneMLSensor, value: bool) -> None:
         """Ask for it, or no more."""
         sensor._wants_to_start_from_trigger = value
+
+
+class EndFromTrigger:
+    """
+    Whether a sensor may end in the triggerer: if that was asked for, and nobody listens.
+
+    Airflow refuses the whole Dag where this is true and a plugin has a listener, as OpenLineage's has.
+    """
+
+    def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> bool:
+        """Return whether the sensor may end there."""
+        return getattr(sensor, "_wants_to_end_from_trigger", False) and not has_listeners()
+
+    def __set__(self, sensor: NeptuneMLSensor, value: bool) -> None:
+        """Ask for it, or no more."""
+        sensor._wants_to_end_from_trigger = value
 
 
 class StartTriggerArguments:
@@ -106,6 +122,7 @@ def obstacle_to_end(sensor: NeptuneMLSensor) -> str | None:
     if not CAN_RUN_WITHOUT_WORKER:
         return _TOO_OLD
     left_out = {
+        "listeners of a plugin": has_listeners(),
         "outlets": sensor.outlets,
         "do_xcom_push=False": not sensor.do_xcom_push,
         "multiple_outputs": sensor.multiple_outputs,

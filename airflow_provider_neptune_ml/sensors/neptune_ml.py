@@ -41,6 +41,7 @@ from airflow_provider_neptune_ml.polling import (
 )
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
+    EndFromTrigger,
     StartFromTrigger,
     StartTriggerArguments,
     obstacle_to_end,
@@ -76,8 +77,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
     - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all, on
       Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``do_xcom_push=False``,
-      ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, an argument that only a
-      worker can render) falls back to a worker, and logs why.
+      ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, listeners of a plugin, an
+      argument that only a worker can render) falls back to a worker, and logs why.
 
     An ``execution_timeout`` that has passed fails the sensor with AirflowTaskTimeout: it is retried, and
     never skipped. With ``mode="reschedule"`` it is the time for one poke, as Airflow has it.
@@ -100,6 +101,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "target_statuses")
     start_from_trigger = StartFromTrigger()
+    end_from_trigger = EndFromTrigger()
     start_trigger_args = StartTriggerArguments()
     _obstacle: str | None = None
     _watch: Watch | None = None
@@ -152,7 +154,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
                 "Started on a worker, not from the trigger: %s",
                 self._obstacle or obstacle_to_start(self) or _STARTED_BY_AIRFLOW,
             )
-        if self.deferrable or self._wants_to_start_from_trigger or self.end_from_trigger:
+        if self.deferrable or self._wants_to_start_from_trigger or self._wants_to_end_from_trigger:
             self._defer(context)
         if "ti" not in context:
             # Airflow's own method asks it when a rescheduled sensor began.
@@ -188,7 +190,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             # It may be wrong as well.
             self.validate_arguments(rendered=True)
             self._defer(context)
-        if self.end_from_trigger and (obstacle := obstacle_to_end(self)):
+        if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
             return event["description"]

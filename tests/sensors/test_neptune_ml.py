@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowRescheduleException
+from airflow.listeners.listener import get_listener_manager
 
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -170,6 +171,21 @@ def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -
             f"{name} can only be rendered by a worker" if CAN_RUN_WITHOUT_WORKER else "that needs Airflow 3.3"
         )
         assert capfd.readouterr().out.count(f"Started on a worker, not from the trigger: {reason}") == 1
+
+
+@_NEW
+def test_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a plugin has a listener, Airflow refuses a Dag with a task that says it ends in the triggerer."""
+    waiting = sensor(start_from_trigger=True, end_from_trigger=True)
+    assert waiting.end_from_trigger
+    manager = get_listener_manager()
+    monkeypatch.setattr(manager.pm, "get_plugins", lambda: {"a listener"})
+
+    assert manager.has_listeners
+    assert not waiting.end_from_trigger
+    assert waiting.start_from_trigger
+    started: Any = waiting.start_trigger_args
+    assert not started.trigger_kwargs["end_from_trigger"]
 
 
 @_NEW
