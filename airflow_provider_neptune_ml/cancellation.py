@@ -77,7 +77,7 @@ def cancel(
     :param kind: the kind of resource.
     :param resource_id: its id.
     :param clean: whether its artifacts in S3 are deleted too.
-    :param urgent: whether the task is dying: short time-outs.
+    :param urgent: whether the task is being killed: short time-outs.
     :param again: whether a refusal that the resource's status contradicts is followed by another request.
     :return: True when the request was accepted, False when the job was already in a terminal status.
     :raises NeptuneMLError: the service refused, or did not answer.
@@ -111,7 +111,7 @@ def cancel_now(
     spent: float = 0.0,
 ) -> Outcome:
     """
-    Cancel a resource from a dying task: within a budget, whatever the rest of the process is doing.
+    Cancel a resource from a task that ends: within a budget, whatever the rest of the process is doing.
 
     In a thread of its own, since the signal may have come while the main thread held a lock.
 
@@ -130,7 +130,7 @@ def cancel_now(
     left = seconds - spent
     deadline = time.monotonic() + left
 
-    def insist() -> None:
+    def request() -> None:
         nonlocal outcome
         while time.monotonic() < deadline:
             try:
@@ -145,7 +145,7 @@ def cancel_now(
                 outcome = Outcome(True, f"{kind.cancellation} requested") if accepted else _ENDED
                 return
 
-    thread = threading.Thread(target=insist, name=f"cancel {resource_id}", daemon=True)
+    thread = threading.Thread(target=request, name=f"cancel {resource_id}", daemon=True)
     thread.start()
     thread.join(left)
     return outcome

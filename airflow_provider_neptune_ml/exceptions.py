@@ -121,7 +121,7 @@ class NeptuneMLTimeoutError(NeptuneMLError):
 
 
 class NeptuneMLKilledError(NeptuneMLError):
-    """The task was killed while it waited; raised so that the dying task can't go on to succeed."""
+    """The task was killed while it waited; raised so that it can't go on to succeed."""
 
 
 class NeptuneMLFailedError(NeptuneMLError):

@@ -64,7 +64,7 @@ class Clients:
 
     @property
     def urgent_conn(self) -> BaseClient:
-        """The client for a dying task: short time-outs, one attempt."""
+        """The client of a kill: short time-outs, one attempt."""
         return self._client("urgent_conn", KILL_CONFIG)
 
     def build_as(self, other: Clients) -> None:

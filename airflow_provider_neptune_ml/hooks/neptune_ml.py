@@ -213,7 +213,7 @@ class NeptuneMLHook(AwsBaseHook):
 
     @property
     def urgent_conn(self) -> BaseClient:
-        """A client for a dying task: short time-outs, one try. Build it ahead: a kill has no time for it."""
+        """The client of a kill: short time-outs, one attempt. Build it ahead: a kill has no time for it."""
         return self._clients.urgent_conn
 
     # What the clients are built of, see clients.py
@@ -358,7 +358,7 @@ class NeptuneMLHook(AwsBaseHook):
 
         :param kind: The kind of resource.
         :param resource_id: Its id.
-        :param urgent: Whether the task is dying: one request with short time-outs (default: False).
+        :param urgent: Whether the task is being killed: one request with short time-outs (default: False).
         :param seconds: Time in seconds after which no answer is waited for any longer, whatever botocore's
             time-outs are (default: none).
         :return: The reply: ``id``, ``status`` and what is known of each stage. Any of it may be missing.
@@ -414,7 +414,7 @@ class NeptuneMLHook(AwsBaseHook):
         :param kind: The kind of resource.
         :param resource_id: Its id.
         :param clean: Whether its artifacts in S3 are deleted too (default: False).
-        :param urgent: Whether the task is dying: short time-outs (default: False).
+        :param urgent: Whether the task is being killed: short time-outs (default: False).
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         members = {"id": resource_id, "clean": clean, **self._role()}

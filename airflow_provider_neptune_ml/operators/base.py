@@ -261,7 +261,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def execute(self, context: Context) -> str | None:
         """Start the job, or adopt the one of an earlier try, and wait for it."""
-        with self._leaving_no_job(context):
+        with self._cancel_on_error(context):
             submission = Submission(self, context)
             submission.claim_earlier()
             self.validate_arguments(rendered=True)
@@ -288,7 +288,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
                 raise
 
     @contextmanager
-    def _leaving_no_job(self, context: Context) -> Iterator[None]:
+    def _cancel_on_error(self, context: Context) -> Iterator[None]:
         """Release or cancel what may be running if the task fails, for whatever reason."""
         try:
             yield
@@ -312,7 +312,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context
     ) -> str | None:
         """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
-        with self._leaving_no_job(context):
+        with self._cancel_on_error(context):
             resource_id = self._resume(context)
             self.cancel_if_killed()
             if next_method != "__fail__":
@@ -360,7 +360,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             name = f"{self.kind.title} {self.kill.target.resource_id!r}"
             self.kill.receive(f"Worker shut down (SIGTERM): {name} keeps running, and the retry adopts it.")
             return
-        # Airflow 3 goes on with the task after a kill, and kills it for good 5 s later. After a time-out, and
+        # Airflow 3 resumes the task after SIGTERM, and sends SIGKILL 5 s later. After a time-out, and
         # on Airflow 2, there is time, and a request that may still be under way has no other chance.
         seconds = cancellation.BUDGETS.unhurried if timed_out or not AIRFLOW_V_3_0_PLUS else None
         self.kill.cancel(seconds=seconds, spent=time.monotonic() - began)

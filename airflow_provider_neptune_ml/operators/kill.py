@@ -80,7 +80,7 @@ class Kill:
 
     def cancel(self, *, clean: bool = False, seconds: float | None = None, spent: float = 0.0) -> None:
         """
-        Cancel the target within the time that a dying task has, unless that was accepted before.
+        Cancel the target within the time that a kill leaves, unless that was accepted before.
 
         :param clean: whether its artifacts in S3 are deleted too.
         :param seconds: the budget (default: the hook's).

@@ -44,8 +44,8 @@ from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_tri
 from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
     AIRFLOW_CALLS_ON_KILL,
-    Fate,
-    fate_of,
+    CancelReason,
+    cancel_reason_of,
     is_to_be_cancelled,
 )
 from airflow_provider_neptune_ml.validation import is_id
@@ -208,14 +208,14 @@ class NeptuneMLJobTrigger(BaseTrigger):
     async def _cancel_for_user(self) -> None:
         kind = find_kind(self.kind)
         name, until = kind.name_of(self.resource_id), time.monotonic() + cancellation.BUDGETS.trigger
-        while (fate := await self._fate()) is not Fate.CONTINUES:
+        while (reason := await self._cancel_reason()) is not CancelReason.CONTINUES:
             found = await self._describe_now()
-            is_meant = is_to_be_cancelled(fate, kind, found, may_appear=self._may_appear())
+            is_meant = is_to_be_cancelled(reason, kind, found, may_appear=self._may_appear())
             if is_meant is not None or time.monotonic() >= until - cancellation.BUDGETS.trigger_request:
                 break
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         else:
-            self.log.info("%s: not cancelled, its task goes on in another process", name)
+            self.log.info("%s: not cancelled, its task continues in another process", name)
             return
         if is_meant:
             outcome = await with_hook(
@@ -235,7 +235,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         if is_meant is None:
             # A deletion can't be undone, nor can hours of training.
             self.log.warning(
-                "%s not cancelled (%s): whether a user ended its task, or the task goes on in another"
+                "%s not cancelled (%s): whether a user ended its task, or the task continues in another"
                 " process, is not known. If no task uses it, cancel it with %s.",
                 *(name, state, kind.stop_operation),
             )
@@ -248,16 +248,16 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _may_appear(self) -> bool:
         return self.started_at is not None and time.time() < self.started_at + self.not_found_grace
 
-    async def _fate(self) -> Fate:
+    async def _cancel_reason(self) -> CancelReason:
         id_key = find_kind(self.kind).id_argument
         try:
             return await in_thread(
-                lambda: fate_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
+                lambda: cancel_reason_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
             )
         except Exception as error:  # whatever Airflow's database or API raises as it goes away
             self.log.warning("%r: the state of its task can't be read: %s", self.resource_id, one_line(error))
             # Before Airflow 3.3, this is a triggerer that shuts down far more often than a user.
-            return Fate.UNKNOWN if AIRFLOW_CALLS_ON_KILL else Fate.CONTINUES
+            return CancelReason.UNKNOWN if AIRFLOW_CALLS_ON_KILL else CancelReason.CONTINUES
 
     async def _describe_now(self) -> Description | NeptuneMLError:
         """Describe the resource within the time that a kill has."""

@@ -28,8 +28,8 @@ _RETURN_VALUE = "return_value"
 _CLEARED_OR_RESUMED = frozenset({"scheduled", "queued", "running"})
 
 
-class Fate(Enum):
-    """What became of a deferred task whose trigger was cancelled."""
+class CancelReason(Enum):
+    """Why the trigger of a deferred task was cancelled: what became of the task."""
 
     ENDED_BY_USER = "ended by user"
     CONTINUES = "continues"
@@ -37,7 +37,9 @@ class Fate(Enum):
     UNKNOWN = "unknown"
 
 
-def fate_of(task_instance: Any, trigger_id: int | None, id_key: str, resource_id: str) -> Fate:
+def cancel_reason_of(
+    task_instance: Any, trigger_id: int | None, id_key: str, resource_id: str
+) -> CancelReason:
     """
     Tell what became of a deferred task.
 
@@ -52,39 +54,39 @@ def fate_of(task_instance: Any, trigger_id: int | None, id_key: str, resource_id
         row = row_of(task_instance)
         # A clear begins another try, which may be deferred by now: SQLite uses the ids of triggers again.
         if row is None or row.try_number != task_instance.try_number:
-            return Fate.ENDED_BY_USER
+            return CancelReason.ENDED_BY_USER
         if row.state == "deferred" and row.trigger_id != trigger_id:
-            return Fate.ENDED_BY_USER
+            return CancelReason.ENDED_BY_USER
         state = row.state
         if state in (*_CLEARED_OR_RESUMED, "deferred", "up_for_retry"):
-            return Fate.CONTINUES
+            return CancelReason.CONTINUES
     if state == "success":
         # One that was marked successful has not returned anything.
         is_ours = _pull(task_instance, _RETURN_VALUE) == resource_id
-        return Fate.CONTINUES if is_ours else Fate.ENDED_BY_USER
+        return CancelReason.CONTINUES if is_ours else CancelReason.ENDED_BY_USER
     if state not in (*_CLEARED_OR_RESUMED, "deferred", "up_for_retry"):
-        return Fate.ENDED_BY_USER
+        return CancelReason.ENDED_BY_USER
     # Airflow clears XComs seconds after a try has begun. Until then they are those of the try before.
     if _pull(task_instance, id_key) not in (resource_id, None):
-        return Fate.ENDED_BY_USER
-    return Fate.CLEARED_OR_RESUMED if state in _CLEARED_OR_RESUMED else Fate.CONTINUES
+        return CancelReason.ENDED_BY_USER
+    return CancelReason.CLEARED_OR_RESUMED if state in _CLEARED_OR_RESUMED else CancelReason.CONTINUES
 
 
 def is_to_be_cancelled(
-    fate: Fate, kind: ResourceKind, reply: Mapping[str, Any] | NeptuneMLError, *, may_appear: bool
+    reason: CancelReason, kind: ResourceKind, reply: Mapping[str, Any] | NeptuneMLError, *, may_appear: bool
 ) -> bool | None:
     """
     Tell whether a resource is to be cancelled, now that the trigger of the wait for it was.
 
-    :param fate: what became of the task, which does not continue.
+    :param reason: what became of the task, which does not continue.
     :param kind: the kind of resource.
     :param reply: the resource's description, or the error that came instead.
     :param may_appear: whether the request that creates it may still be under way.
     :return: None where it can't be told yet.
     """
-    is_ended = fate is Fate.ENDED_BY_USER or None
+    is_ended = reason is CancelReason.ENDED_BY_USER or None
     # Before the deadline, no other triggerer can have ended the wait for one that is under way.
-    is_ended_if_under_way = fate is Fate.CLEARED_OR_RESUMED or is_ended
+    is_ended_if_under_way = reason is CancelReason.CLEARED_OR_RESUMED or is_ended
     if isinstance(reply, NeptuneMLNotFoundError):
         return is_ended_if_under_way if may_appear else False
     if isinstance(reply, NeptuneMLError):

@@ -254,7 +254,7 @@ class DistributedAirflow(LocalAirflow):
         folder = self.home / "logs" / f"dag_id={run.dag_id}" / f"run_id={run.run_id}"
         logs = folder.glob(f"task_id=*/attempt=1.log.trigger.{triggerer_id}.log")
         # The last of them can be missing: Airflow closes the file when it has seen the trigger's end.
-        ends = ("trigger completed", "Trigger fired event", "goes on in another process")
+        ends = ("trigger completed", "Trigger fired event", "continues in another process")
         return {
             log.parent.name.removeprefix("task_id=")
             for log in logs

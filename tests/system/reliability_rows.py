@@ -201,7 +201,7 @@ def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
             ground.wait_for_poll(job)
             ground.wait_for_poll(job)
         until(
-            lambda: "goes on in another process" in ground.airflow.trigger_logs(run.dag_id),
+            lambda: "continues in another process" in ground.airflow.trigger_logs(run.dag_id),
             within=PATIENCE_SECONDS,
             what="the triggerer to let go of what another one has taken over",
         )
