@@ -78,8 +78,9 @@ def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_threads_left() -> Iterator[None]:
+def _no_threads_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cancelled wait leaves its call to a thread: it must not be counted in the next test."""
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
     yield
     for thread in threading.enumerate():
         if thread.name == threads.NAME:

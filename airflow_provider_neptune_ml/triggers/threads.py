@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -22,6 +23,8 @@ T = TypeVar("T")
 NAME = "neptune-ml"
 _THREADS = 64
 _THREADS_OF_ONE_PURPOSE = 8
+# Starting one costs the event loop more than a call does.
+_IDLE_SECONDS = 10.0
 
 
 class _Call(NamedTuple):
@@ -52,42 +55,57 @@ class Threads:
         self._limit = limit
         self._limit_of_one = limit_of_one
         self._lock = threading.Lock()
-        self._busy: Counter[str] = Counter()
         self._waiting: dict[str, deque[_Call]] = {}
+        self._handed: SimpleQueue[tuple[str, _Call]] = SimpleQueue()
+        # Calls that were handed to a thread and have not ended, by purpose.
+        self._busy: Counter[str] = Counter()
+        # Threads to which nothing was handed.
+        self._idle = 0
 
     def submit(self, purpose: str, run: Callable[[], T]) -> Future[T]:
         """Run a call in a thread as soon as there is one for its purpose."""
         future: Future[T] = Future()
         with self._lock:
             self._waiting.setdefault(purpose, deque()).append(_Call(future, run))
-            is_free = self._busy.total() < self._limit and self._busy[purpose] < self._limit_of_one
-            if is_free:
-                self._busy[purpose] += 1
-        if is_free:
-            threading.Thread(target=self._work, args=(purpose,), name=NAME, daemon=True).start()
+            self._hand_out()
         return future
 
-    def _work(self, purpose: str) -> None:
-        while following := self._next(purpose):
-            purpose, call = following
+    def _hand_out(self) -> None:
+        """Hand calls to threads as far as the limits allow, to each purpose in turn."""
+        while self._busy.total() < self._limit:
+            purpose = next((name for name in self._waiting if self._busy[name] < self._limit_of_one), None)
+            if purpose is None:
+                return
+            calls = self._waiting.pop(purpose)
+            self._handed.put((purpose, calls.popleft()))
+            if calls:
+                self._waiting[purpose] = calls
+            self._busy[purpose] += 1
+            if self._idle:
+                self._idle -= 1
+            else:
+                threading.Thread(target=self._work, name=NAME, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            try:
+                purpose, call = self._handed.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                with self._lock:
+                    # With none idle, a call was handed to this one in the meantime.
+                    if self._idle:
+                        self._idle -= 1
+                        return
+                continue
             call.answer()
             # A thread keeps nothing of its last call.
-            del following, call
-
-    def _next(self, purpose: str) -> tuple[str, _Call] | None:
-        """Take the next call for a thread that is free, of the purpose that has waited longest."""
-        with self._lock:
-            self._busy[purpose] -= 1
-            for candidate in self._waiting:
-                if self._busy[candidate] < self._limit_of_one:
-                    self._busy[candidate] += 1
-                    calls = self._waiting.pop(candidate)
-                    call = calls.popleft()
-                    if calls:
-                        self._waiting[candidate] = calls
-                    return candidate, call
-            self._busy += Counter()  # drops what is zero
-            return None
+            del call
+            with self._lock:
+                self._busy[purpose] -= 1
+                if not self._busy[purpose]:
+                    del self._busy[purpose]
+                self._idle += 1
+                self._hand_out()
 
 
 class _Purpose(Executor):
