@@ -17,7 +17,7 @@ T = TypeVar("T")
 # The replies of Neptune ML have some kilobytes.
 _LONGEST_REPLY_BYTES = 4_000_000
 _LONGEST_REPLY_SECONDS = 60.0
-# Small, as a part that comes byte by byte is waited for.
+# Small: until a part is complete, the time is not looked at.
 _PART_BYTES = 64
 
 

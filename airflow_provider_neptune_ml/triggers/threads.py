@@ -42,7 +42,7 @@ class _Call(NamedTuple):
 
 class Threads:
     """
-    Threads that end when there is nothing left to do, and never keep the process from ending.
+    Threads that end when they had nothing to do for a while, and never keep the process from ending.
 
     Unlike those of a pool of the standard library, which stay, and are waited for at exit: silent clusters
     would hold up the end of a triggerer.
@@ -92,7 +92,7 @@ class Threads:
                 purpose, call = self._handed.get(timeout=_IDLE_SECONDS)
             except Empty:
                 with self._lock:
-                    # With none idle, a call was handed to this one in the meantime.
+                    # None is idle any more where a call was put between these two lines.
                     if self._idle:
                         self._idle -= 1
                         return
@@ -146,7 +146,7 @@ async def with_hook(
     """
     Return what a call of the shared hook returns, without blocking the event loop.
 
-    Each settings have threads of their own: waits on a cluster that is silent don't hold up others.
+    The settings are the purpose: waits on a cluster that is silent don't hold up others.
 
     :param parameters: The arguments of the hook.
     :param call: What to do with it, in a thread.
