@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import is_dataclass
 from types import UnionType
-from typing import Any, ParamSpec, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 P = ParamSpec("P")
@@ -72,7 +72,8 @@ def fits(value: Any, hint: Any) -> bool:
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
-    if origin is UnionType:
+    # Python 3.10 makes another union of a parameter whose default is None.
+    if origin in (UnionType, Union):
         return any(fits(value, part) for part in parts)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and len(value) == len(parts) and all(map(fits, value, parts))

@@ -10,18 +10,19 @@ import pytest
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLUnreachableError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
-from airflow_provider_neptune_ml.simulator import Simulator
 from tests.certificates import self_signed_certificate
 from tests.conftest import ONCE, connect
 from tests.raw_server import reply, serve
 
 
-def test_certificate_of_another_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_certificate_of_another_host(
+    connection: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A certificate for another name is no passing error, though urllib3 has its own type for it."""
     certificate = self_signed_certificate(tmp_path, "cluster.example", address="127.0.0.2")
-    with Simulator(clock="manual", ssl_certfile=str(certificate)) as simulator:
+    with serve(reply(200, {"ids": []}), certificate) as (port, _):
         for host in ("localhost", "127.0.0.1"):
-            connect(monkeypatch, {**simulator.connection, "host": host})
+            connect(monkeypatch, connection, host=host, port=port, schema="https")
             with pytest.raises(
                 NeptuneMLUnreachableError,
                 match=rf"the TLS certificate can't be trusted \(Hostname mismatch.*{host}.*cluster\.example",
