@@ -59,12 +59,11 @@ class Threads:
         """Run a call in a thread as soon as there is one for its purpose."""
         future: Future[T] = Future()
         with self._lock:
-            self._waiting.setdefault(purpose, deque()).append(_Call(future, run))
-            is_free = self._busy.total() < self._limit and self._busy[purpose] < self._limit_of_one
-            if is_free:
+            if self._busy.total() < self._limit and self._busy[purpose] < self._limit_of_one:
+                # First, as a process that has too many can't start it; it waits for the lock.
+                threading.Thread(target=self._work, args=(purpose,), name=NAME, daemon=True).start()
                 self._busy[purpose] += 1
-        if is_free:
-            threading.Thread(target=self._work, args=(purpose,), name=NAME, daemon=True).start()
+            self._waiting.setdefault(purpose, deque()).append(_Call(future, run))
         return future
 
     def _work(self, purpose: str) -> None:
