@@ -257,6 +257,24 @@ def test_trigger_that_broke(simulator: Simulator) -> None:
     assert statuses(simulator)["mine"] == "InProgress"
 
 
+def test_worker_that_airflow_does_not_answer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that resumes a failed wait and can't read the id from XCom has it from the trigger."""
+    where = context()
+    with pytest.raises(TaskDeferred):
+        start(job_id="mine", wait_for_completion=True, deferrable=True).execute(where)
+
+    def pull(**_: Any) -> None:
+        raise OSError("Airflow's API is away")
+
+    monkeypatch.setattr(where["ti"], "xcom_pull", pull)
+    event = {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}
+
+    with pytest.raises(NeptuneMLError, match=r"API is away\. No retry follows: cancellation requested\."):
+        start(job_id="mine").resume_execution("execute_complete", {"event": event}, where)
+
+    assert statuses(simulator) == {"mine": "Stopping"}
+
+
 def test_airflow_gave_up_an_update(simulator: Simulator) -> None:
     """An endpoint that was there before is not deleted because its update took too long."""
     simulator.seed("modeltraining", "training-1", status="Completed")
