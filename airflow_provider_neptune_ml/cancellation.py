@@ -8,7 +8,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLServiceError
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
@@ -59,6 +63,7 @@ class Outcome(NamedTuple):
 
 
 _ENDED = Outcome(False, "already in a terminal status, nothing to cancel")
+_ABSENT = Outcome(False, "not found, nothing to cancel")
 
 
 def cancel(
@@ -136,7 +141,8 @@ def cancel_now(
             try:
                 accepted = cancel(hook, kind, resource_id, clean=clean, urgent=True)
             except NeptuneMLError as error:
-                outcome = Outcome(False, str(error))
+                is_absent = isinstance(error, NeptuneMLNotFoundError) and not may_appear
+                outcome = _ABSENT if is_absent else Outcome(False, str(error))
                 refused = isinstance(error, NeptuneMLServiceError) and error.http_status in (400, 404)
                 if not (error.transient or (may_appear and refused)):
                     return

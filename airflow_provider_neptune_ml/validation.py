@@ -10,9 +10,11 @@ import ast
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
+from uuid import UUID
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
 
@@ -229,6 +231,8 @@ def _shown(value: object, rule: _Rule) -> str:
 def _text(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_MAX_SHOWN:
         return str(value)
+    if isinstance(value, (date, UUID)):  # of which text is made in one way alone
+        return str(value)
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -266,7 +270,8 @@ def _literal(value: Any) -> Any:
 
 def _texts(value: Any) -> Any:
     found = _literal(value)
-    if isinstance(found, (list, tuple, set, frozenset)):
+    # All that a mapped task returned is a sequence of Airflow's own.
+    if isinstance(found, (Sequence, Set)) and not isinstance(found, (str, bytes)):
         return [_text(item) for item in found]
     return value
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import timedelta
+from collections import UserList
+from datetime import date, timedelta
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -105,6 +107,24 @@ def test_a_number_is_a_text_where_one_is_asked_for(native: bool) -> None:
 
     with pytest.raises(ValueError, match=r"job_id=100000.0 must be .*the text is not known: give it as text"):
         start(job_id=1e5)
+
+
+@NATIVE
+@pytest.mark.parametrize("value", [UUID(int=7), date(2026, 11, 21)], ids=["uuid", "date"])
+def test_a_value_with_one_text_is_that_text(native: bool, value: object) -> None:
+    """``{{ macros.uuid.uuid4() }}`` and a date are ids, natively rendered or not."""
+    task = rendered(native, job_id="{{ value }}", known={"value": value})
+
+    task.validate_arguments(rendered=True)
+    assert task.job_id == str(value)
+
+
+def test_results_of_a_mapped_task_are_a_list() -> None:
+    """They come as a sequence of Airflow's own, not as a list."""
+    task = rendered(True, subnets="{{ found }}", known={"found": UserList(["subnet-1", "subnet-2"])})
+
+    task.validate_arguments(rendered=True)
+    assert task.subnets == ["subnet-1", "subnet-2"]
 
 
 @NATIVE

@@ -118,3 +118,17 @@ def test_they_can_be_mapped() -> None:
 
     assert mapped.start_trigger_args is None
     assert (unmapped.team, unmapped.job_id) == ("risk", "mine")
+
+
+class StartsThere(NeptuneMLModelTrainingJobSensor):
+    """A sensor that asks for its start in the triggerer as Airflow's guide for operators does."""
+
+    start_from_trigger = True
+
+
+def test_start_from_trigger_of_a_class() -> None:
+    """Its Dag can be parsed; ours are asked by the argument, so that it starts on a worker."""
+    with DAG("nightly", schedule=None):
+        sensor = StartsThere(task_id="wait", job_id="mine")
+
+    assert sensor.start_trigger_args is None

@@ -75,14 +75,15 @@ def _normalize_reply(
     It takes what is no JSON object (a page, a reply that was cut) for an empty reply, and raises on members
     of another type than its model says. It drops the text of errors that its model lacks.
     """
+    is_good = response_dict["status_code"] < 300
+    # The client's other operations may answer with something else.
+    if is_good and operation_model.name not in _OPERATIONS:
+        return
     try:
         body = json.loads(response_dict["body"].decode())
     except (ValueError, RecursionError):
         body = None
-    if response_dict["status_code"] < 300:
-        # The client's other operations may answer with something else.
-        if operation_model.name not in _OPERATIONS:
-            return
+    if is_good:
         body = _conformed(operation_model.output_shape, body)
         if body is None:
             raise ResponseParserError("not a JSON object")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError, ResponseStreamingError
@@ -38,12 +39,15 @@ class _Body:
 
 
 class _BoundedSession:
-    """A client's HTTP session that gives up replies which are too long."""
+    """A client's HTTP session that gives up replies of Neptune ML which are too long."""
 
     def __init__(self, session: _Session) -> None:
         self._session = session
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
+        if not urlsplit(request.url).path.startswith("/ml/"):
+            # The client's other operations may answer with as much as a user asks for.
+            return self._session.send(request)
         # Or the session reads it all.
         request.stream_output = True
         response: Any = self._session.send(request)
@@ -61,7 +65,7 @@ class _BoundedSession:
 
 
 def bound_replies(client: Any) -> None:
-    """Have a client give up replies that are too long."""
+    """Have a client give up replies of Neptune ML that are too long."""
     client._endpoint.http_session = _BoundedSession(client._endpoint.http_session)
 
 

@@ -313,6 +313,9 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     ) -> str | None:
         """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
         with self._cancel_on_error(context):
+            # Airflow may fail to answer what else tells it. What is updated may have served before.
+            event = (next_kwargs or {}).get("event") or {}
+            self.kill.aim(None if is_set(self.update) else event.get("resource_id"))
             resource_id = self._resume(context)
             self.cancel_if_killed()
             if next_method != "__fail__":

@@ -82,9 +82,11 @@ class Submission:
 
         XComs are cleared for each try, and this one may come to nothing.
         """
-        # What is updated may have served before.
-        is_ours = not is_set(self._task.update)
-        self._claim(self._unconsumed_id or self._expected_id(), is_ours=is_ours)
+        task = self._task
+        # What is updated may have served before, and so may any endpoint where nothing tells who created it.
+        is_told = self._marker.is_kept or task.kind.is_job or not task.resource_id
+        expected = self._unconsumed_id or self._expected_id() if is_told else ""
+        self._claim(expected, is_ours=not is_set(task.update))
 
     def submit(self) -> Submitted:
         """
@@ -121,7 +123,9 @@ class Submission:
         """Return the resource that a try has started last."""
         latest = None
         for candidate in ids:
-            self._claim(candidate)
+            # Where there is a marker, what it names is claimed already, and nothing else can be running.
+            if not self._marker.is_kept:
+                self._claim(candidate)
             if (description := self._look_up(candidate)) is None:
                 break
             latest = candidate, description
@@ -147,7 +151,12 @@ class Submission:
 
     def _submit_own_id(self, resource_id: str) -> Submitted:
         may_be_ours = self._expected_id() == resource_id
-        existing = self._look_up(resource_id)
+        try:
+            existing = self._look_up(resource_id)
+        except NeptuneMLError as error:
+            if may_be_ours and self._kill.target.resource_id is None:
+                error.add_sentence("It may have been started by an earlier try.")
+            raise
         if existing is not None and is_set(self._task.update):
             return self._update(resource_id, existing, may_be_ours=may_be_ours)
         if existing is None:
@@ -301,11 +310,10 @@ class Submission:
         task, ti = self._task, self._ti
         if not task.durable or ti.try_number <= first_try(ti, task.retries):
             return ""
-        if not task.resource_id:
-            return next(ids_of(ti, ti.try_number - 1, self._run_began))
-        # Who has started what has an id of the user's own, the marker alone tells.
-        is_possible = not self._marker.is_kept or self._unconsumed_id == task.resource_id
-        return task.resource_id if is_possible else ""
+        if self._marker.is_kept:
+            # It was written before each start, so without it there was none, or it was used.
+            return self._unconsumed_id or ""
+        return task.resource_id or next(ids_of(ti, ti.try_number - 1, self._run_began))
 
     def _claim(self, resource_id: str, *, is_ours: bool = True, may_appear: bool = False) -> None:
         """Have a kill cancel what may be this task's, and a teardown find it, however this try ends."""

@@ -29,8 +29,7 @@ class StartFromTrigger:
 
     def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> bool:
         """Return whether the sensor starts there."""
-        is_wanted = getattr(sensor, "_wants_to_start_from_trigger", False)
-        return sensor is not None and is_wanted and not obstacle_to_start(sensor)
+        return sensor is not None and starts_from_trigger(sensor)
 
     def __set__(self, sensor: NeptuneMLSensor, value: bool) -> None:
         """Ask for it, or no more."""
@@ -58,7 +57,13 @@ class StartTriggerArguments:
 
     def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> StartTriggerArgs | None:
         """Return the arguments, as the sensor is now."""
-        return start_trigger_args(sensor) if sensor is not None and sensor.start_from_trigger else None
+        # Not by the attribute, which a user's class may have set for all its sensors, made ready or not.
+        return start_trigger_args(sensor) if sensor is not None and starts_from_trigger(sensor) else None
+
+
+def starts_from_trigger(sensor: NeptuneMLSensor) -> bool:
+    """Tell whether Airflow starts a sensor in the triggerer."""
+    return getattr(sensor, "_wants_to_start_from_trigger", False) and not obstacle_to_start(sensor)
 
 
 def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:

@@ -68,6 +68,10 @@ class Threads:
         with self._lock:
             self._waiting.setdefault(purpose, deque()).append(_Call(future, run))
             self._hand_out()
+            if not self._busy:
+                # Nobody would take it later.
+                self._waiting.clear()
+                raise RuntimeError("can't start new thread")
         return future
 
     def _hand_out(self) -> None:
@@ -76,15 +80,18 @@ class Threads:
             purpose = next((name for name in self._waiting if self._busy[name] < self._limit_of_one), None)
             if purpose is None:
                 return
+            if self._idle:
+                self._idle -= 1
+            else:
+                try:
+                    threading.Thread(target=self._work, name=NAME, daemon=True).start()
+                except RuntimeError:  # the process has too many: those that are busy take the calls later
+                    return
             calls = self._waiting.pop(purpose)
             self._handed.put((purpose, calls.popleft()))
             if calls:
                 self._waiting[purpose] = calls
             self._busy[purpose] += 1
-            if self._idle:
-                self._idle -= 1
-            else:
-                threading.Thread(target=self._work, name=NAME, daemon=True).start()
 
     def _work(self) -> None:
         while True:

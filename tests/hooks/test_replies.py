@@ -103,6 +103,19 @@ def test_members_of_another_type_are_dropped(
     assert answered(describe, 200, body) == described
 
 
+def test_other_operations_of_the_client(answered: Callable[..., Any]) -> None:
+    """A query through the hook's client is answered as boto3 does it: with a stream, and at any length."""
+
+    def query(hook: NeptuneMLHook) -> Any:
+        return hook.conn.execute_gremlin_query(gremlinQuery="g.V()")["result"]
+
+    def profile(hook: NeptuneMLHook) -> Any:
+        return hook.conn.execute_gremlin_profile_query(gremlinQuery="g.V()")["output"].read()
+
+    assert len(answered(query, 200, {"result": "x" * 5_000_000})) == 5_000_000
+    assert answered(profile, 200, b"Gremlin profile") == b"Gremlin profile"
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"creationTimeInMillis": 5}, {"id": 5}, {"id": None}, [], 0, b"", b"{", b"x"]
 )
@@ -113,6 +126,17 @@ def test_start_without_an_id(answered: Callable[..., Any], body: object) -> None
 
     assert caught.value.transient
     assert caught.value.ambiguous
+
+
+@pytest.mark.parametrize("verb", [describe, start])
+def test_reply_about_another_resource(answered: Callable[..., Any], verb: Call) -> None:
+    """A reply about another id than was asked for is no answer; upper and lower case make no other one."""
+    with pytest.raises(NeptuneMLUnreachableError, match=NOT_NEPTUNES) as failed:
+        answered(verb, 200, {"id": "other", "status": "Completed"})
+
+    assert failed.value.transient
+    assert failed.value.ambiguous
+    assert answered(verb, 200, {"id": "MINE", "status": "Completed"})["id"] == "MINE"
 
 
 @pytest.mark.parametrize("time", ["soon", [], True, 10**30, 1.5])

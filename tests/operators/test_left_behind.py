@@ -23,7 +23,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
-from tests.operators.tasks import CANCEL, GET, START, start, statuses
+from tests.operators.tasks import CANCEL, GET, START, deploy, start, statuses
 from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
@@ -111,6 +111,60 @@ def test_retry_with_wrong_arguments(simulator: Simulator) -> None:
         retry.execute(context(try_number=2, max_tries=1))
 
     assert statuses(simulator) == {job: "Stopping"}
+
+
+@pytest.mark.parametrize("own_id", [None, "mine"], ids=["generated id", "own id"])
+def test_look_ups_that_fail_try_after_try(simulator: Simulator, own_id: str | None) -> None:
+    """The job of the first try is cancelled by the last one, however many came to nothing in between."""
+    store = TaskStateStore()
+    first = start(job_id=own_id, wait_for_completion=True, timeout=0, cancel_on_timeout=False)
+    with pytest.raises(NeptuneMLTimeoutError):
+        first.execute(context(max_tries=2, task_state_store=store))
+    [job] = statuses(simulator)
+    simulator.add_fault(Fault("access_denied", operation=GET, times=None))
+    words = {2: "The job may be running: the retry adopts it", 3: "No retry follows: cancellation requested"}
+
+    for number, said in words.items():
+        where = context(try_number=number, max_tries=2, task_state_store=store)
+        with pytest.raises(NeptuneMLServiceError, match=said):
+            start(job_id=own_id, retries=2).execute(where)
+        assert where["ti"].xcoms == {"job_id": job}
+
+    assert statuses(simulator) == {job: "Stopping"}
+
+
+@pytest.mark.parametrize("store", [None, TaskStateStore()], ids=["no store", "store"])
+def test_endpoint_that_was_there_before_all_tries(simulator: Simulator, store: TaskStateStore | None) -> None:
+    """An endpoint is not deleted, nor left to a teardown, because each try failed to look it up."""
+    simulator.seed("endpoints", "mine", status="InService")
+    simulator.add_fault(Fault("access_denied", operation="GetMLEndpoint", times=None))
+    retry = context(task_id="deploy", try_number=2, max_tries=1, task_state_store=store)
+
+    with pytest.raises(NeptuneMLServiceError) as failed:
+        deploy(retries=1).execute(retry)
+
+    assert ("It may have been started by an earlier try." in str(failed.value)) == (store is None)
+    assert simulator.describe("endpoints", "mine")["status"] == "InService"
+    assert retry["ti"].xcoms == {}
+
+
+@pytest.mark.parametrize(
+    ("store", "left"),
+    [
+        (None, r"\. No retry follows: not found, nothing to cancel\.$"),
+        (TaskStateStore(), "s3://bucket/prefix$"),
+    ],
+    ids=["no store", "store"],
+)
+def test_wrong_arguments_try_after_try(simulator: Simulator, store: TaskStateStore | None, left: str) -> None:
+    """A retry whose arguments are as wrong as those of the try before says little of a job that never was."""
+    retry = start(retries=1)
+    retry.train_model_s3_location = "bucket/model"
+
+    with pytest.raises((NeptuneMLError, ValueError), match=f"train_model_s3_location='bucket/model'.*{left}"):
+        retry.execute(context(try_number=2, max_tries=1, task_state_store=store))
+
+    assert not statuses(simulator)
 
 
 def test_start_that_was_never_answered(simulator: Simulator) -> None:
@@ -201,6 +255,24 @@ def test_trigger_that_broke(simulator: Simulator) -> None:
         start().resume_execution("__fail__", {"error": "Trigger failure"}, where)
 
     assert statuses(simulator)["mine"] == "InProgress"
+
+
+def test_worker_that_airflow_does_not_answer(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that resumes a failed wait and can't read the id from XCom has it from the trigger."""
+    where = context()
+    with pytest.raises(TaskDeferred):
+        start(job_id="mine", wait_for_completion=True, deferrable=True).execute(where)
+
+    def pull(**_: Any) -> None:
+        raise OSError("Airflow's API is away")
+
+    monkeypatch.setattr(where["ti"], "xcom_pull", pull)
+    event = {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}
+
+    with pytest.raises(NeptuneMLError, match=r"API is away\. No retry follows: cancellation requested\."):
+        start(job_id="mine").resume_execution("execute_complete", {"event": event}, where)
+
+    assert statuses(simulator) == {"mine": "Stopping"}
 
 
 def test_airflow_gave_up_an_update(simulator: Simulator) -> None:

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from airflow_provider_neptune_ml.triggers.threads import NAME, with_hook
+from airflow_provider_neptune_ml.triggers.threads import NAME, Threads, with_hook
 from tests.contexts import KEY
 from tests.task_states import LeftAs
 
@@ -71,6 +71,22 @@ def test_kill_does_not_queue_behind_polls(simulator: Simulator, left_as: LeftAs)
             return len(simulator.calls("CancelMLModelTrainingJob"))
 
     assert asyncio.run(main()) == 1
+
+
+def test_threads_that_can_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that had too many threads for a moment has its calls answered afterwards."""
+    threads = Threads(limit=2, limit_of_one=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(RuntimeError, match="start new thread"):
+            threads.submit("one", lambda: "lost")
+
+    assert threads.submit("one", lambda: "answered").result(PATIENCE_SECONDS) == "answered"
+
+
+def no_more(_: threading.Thread) -> None:
+    """Refuse to start a thread, as Python does where the machine does."""
+    raise RuntimeError("can't start new thread")
 
 
 def most_at_once(settings: Sequence[Mapping[str, Any]], expected: int) -> int:
