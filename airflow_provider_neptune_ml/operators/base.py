@@ -419,7 +419,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _release_or_cancel(self, context: Context, error: NeptuneMLError) -> None:
         """Release a job to a retry, or cancel it where none follows; the error of the task says which."""
-        resource_id, may_appear = self.kill.target
+        resource_id, may_appear, others = self.kill.target
         if resource_id is None:
             return
         if self._retry_follows(context, error):
@@ -427,11 +427,17 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         elif not self.cancel_on_timeout:
             error.add_sentence(cancellation.cancel_late(self.kind, None))
         else:
-            seconds = cancellation.BUDGETS.unhurried
-            outcome = cancellation.cancel_now(
-                self.hook, self.kind, resource_id, may_appear=may_appear, seconds=seconds
-            )
-            error.add_sentence(full_stop(f"No retry follows: {outcome.words}"))
+            words = self._cancel_now(resource_id, may_appear=may_appear)
+            error.add_sentence(full_stop(f"No retry follows: {words}"))
+            for other in others:
+                error.add_sentence(full_stop(f"{self.kind.name_of(other)}: {self._cancel_now(other)}"))
+
+    def _cancel_now(self, resource_id: str, *, may_appear: bool = False) -> str:
+        """Cancel what no retry adopts, and say what came of it."""
+        seconds = cancellation.BUDGETS.unhurried
+        return cancellation.cancel_now(
+            self.hook, self.kind, resource_id, may_appear=may_appear, seconds=seconds
+        ).words
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""

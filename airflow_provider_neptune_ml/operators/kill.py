@@ -25,10 +25,12 @@ class Target(NamedTuple):
 
     :param resource_id: its id; None while there is none that is the task's to cancel.
     :param may_appear: whether the request that creates it may still be under way.
+    :param others: ids of which one may be running in its place. A kill has no time for them.
     """
 
     resource_id: str | None = None
     may_appear: bool = False
+    others: tuple[str, ...] = ()
 
 
 class Kill:
@@ -51,9 +53,9 @@ class Kill:
         # What became of the resource, in words. None: the task was not killed.
         self._outcome: str | None = None
 
-    def aim(self, resource_id: str | None, *, may_appear: bool = False) -> None:
+    def aim(self, resource_id: str | None, *, may_appear: bool = False, others: tuple[str, ...] = ()) -> None:
         """Have a kill cancel a resource; None or empty: none."""
-        self.target = Target(resource_id or None, may_appear)
+        self.target = Target(resource_id or None, may_appear, others)
 
     def appeared(self) -> None:
         """Note that the service has shown the target: a kill need not wait for it any more."""
@@ -86,7 +88,7 @@ class Kill:
         :param seconds: the budget (default: the hook's).
         :param spent: what of it is spent already, in seconds.
         """
-        resource_id, may_appear = self.target
+        resource_id, may_appear, _ = self.target
         if resource_id is None or resource_id == self._acknowledged_id:
             return
         outcome = cancellation.cancel_now(

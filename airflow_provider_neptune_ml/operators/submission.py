@@ -105,9 +105,13 @@ class Submission:
         """Adopt the resource of an earlier try since the task was cleared."""
         if not self._task.durable:
             return None
-        for attempt in range(self._ti.try_number - 1, first_try(self._ti, self._task.retries) - 1, -1):
+        attempts = range(first_try(self._ti, self._task.retries), self._ti.try_number)
+        for attempt in reversed(attempts):
+            before = tuple(
+                next(ids_of(self._ti, each, self._run_began)) for each in attempts if each < attempt
+            )
             for ids in self._ids_of_earlier(attempt):
-                if latest := self._latest_of(ids):
+                if latest := self._latest_of(ids, before):
                     return self._adopt(*latest, is_named_by_us=True, may_serve=True)
         return None
 
@@ -119,13 +123,13 @@ class Submission:
         if self._run_began and (not self._marker.is_kept or (self._unconsumed_id or "").startswith(old)):
             yield ids_of(self._ti, attempt, None)
 
-    def _latest_of(self, ids: Iterator[str]) -> tuple[str, Description] | None:
-        """Return the resource that a try has started last."""
+    def _latest_of(self, ids: Iterator[str], before: tuple[str, ...]) -> tuple[str, Description] | None:
+        """Return the resource that a try has started last; before it, others may have."""
         latest = None
         for candidate in ids:
             # Where there is a marker, what it names is claimed already, and nothing else can be running.
             if not self._marker.is_kept:
-                self._claim(candidate)
+                self._claim(candidate, others=before)
             if (description := self._look_up(candidate)) is None:
                 break
             latest = candidate, description
@@ -315,7 +319,14 @@ class Submission:
             return self._unconsumed_id or ""
         return task.resource_id or next(ids_of(ti, ti.try_number - 1, self._run_began))
 
-    def _claim(self, resource_id: str, *, is_ours: bool = True, may_appear: bool = False) -> None:
+    def _claim(
+        self,
+        resource_id: str,
+        *,
+        is_ours: bool = True,
+        may_appear: bool = False,
+        others: tuple[str, ...] = (),
+    ) -> None:
         """Have a kill cancel what may be this task's, and a teardown find it, however this try ends."""
-        self._kill.aim(resource_id if is_ours else None, may_appear=may_appear)
+        self._kill.aim(resource_id if is_ours else None, may_appear=may_appear, others=others)
         self._task.push(self._context, self._task.kind.id_argument, resource_id)

@@ -133,6 +133,17 @@ def test_look_ups_that_fail_try_after_try(simulator: Simulator, own_id: str | No
     assert statuses(simulator) == {job: "Stopping"}
 
 
+def test_look_ups_that_fail_try_after_try_without_a_store(simulator: Simulator) -> None:
+    """Where nothing tells which try has started a job, the last one cancels that of any of them."""
+    job = start().execute(context(max_tries=2))
+    simulator.add_fault(Fault("access_denied", operation=GET, times=None))
+
+    with pytest.raises(NeptuneMLServiceError, match=rf"Model training job '{job}': cancellation requested\."):
+        start(retries=2).execute(context(try_number=3, max_tries=2))
+
+    assert statuses(simulator) == {job: "Stopping"}
+
+
 @pytest.mark.parametrize("store", [None, TaskStateStore()], ids=["no store", "store"])
 def test_endpoint_that_was_there_before_all_tries(simulator: Simulator, store: TaskStateStore | None) -> None:
     """An endpoint is not deleted, nor left to a teardown, because each try failed to look it up."""
