@@ -45,7 +45,7 @@ class EndFromTrigger:
 
     def __get__(self, sensor: NeptuneMLSensor | None, owner: type | None = None) -> bool:
         """Return whether the sensor may end there."""
-        return getattr(sensor, "_wants_to_end_from_trigger", False) and not has_listeners()
+        return sensor is not None and sensor._wants_to_end_from_trigger and not has_listeners()
 
     def __set__(self, sensor: NeptuneMLSensor, value: bool) -> None:
         """Ask for it, or no more."""
@@ -63,7 +63,7 @@ class StartTriggerArguments:
 
 def starts_from_trigger(sensor: NeptuneMLSensor) -> bool:
     """Tell whether Airflow starts a sensor in the triggerer."""
-    return getattr(sensor, "_wants_to_start_from_trigger", False) and not obstacle_to_start(sensor)
+    return sensor._wants_to_start_from_trigger and not obstacle_to_start(sensor)
 
 
 def start_trigger_args(sensor: NeptuneMLSensor) -> StartTriggerArgs:

@@ -106,10 +106,10 @@ def test_members_of_another_type_are_dropped(
 def test_other_operations_of_the_client(answered: Callable[..., Any]) -> None:
     """A query through the hook's client is answered as boto3 does it: with a stream, and at any length."""
 
-    def query(hook: NeptuneMLHook) -> Any:
+    def query(hook: Any) -> Any:
         return hook.conn.execute_gremlin_query(gremlinQuery="g.V()")["result"]
 
-    def profile(hook: NeptuneMLHook) -> Any:
+    def profile(hook: Any) -> Any:
         return hook.conn.execute_gremlin_profile_query(gremlinQuery="g.V()")["output"].read()
 
     assert len(answered(query, 200, {"result": "x" * 5_000_000})) == 5_000_000
