@@ -103,6 +103,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     start_from_trigger = StartFromTrigger()
     end_from_trigger = EndFromTrigger()
     start_trigger_args = StartTriggerArguments()
+    _wants_to_end_from_trigger = False
     _obstacle: str | None = None
     _watch: Watch | None = None
 
