@@ -11,8 +11,8 @@ _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 _SECRETS = (
     # user:password@ of a URL, also where the password has a slash; not of one with a port and an @ behind it
     (re.compile(r"://(?![^\s/@?#:]*(?::\d+)?[/?#])[^\s\"'<>]*@"), "://***@"),
-    # the same without a scheme; not an ARN, which may end in a person's address
-    (re.compile(r"(?:^|(?<=[\s\"'(\[{<,]))(?!arn:)[^\s\"'/@:]+:(?!//)[^\s\"'<>]*@"), "***@"),
+    # the same without a scheme; not an ARN, alone or as a value, which may end in a person's address
+    (re.compile(r"(?:^|(?<=[\s\"'(\[{<,]))(?!(?:[\w-]+[:=])?arn:)[^\s\"'/@:]+:(?!//)[^\s\"'<>]*@"), "***@"),
     # http.client's error has the whole header, which may be a session token
     (re.compile(r"(Invalid header (?:name|value)).*"), r"\1"),
     (re.compile(r"\bb'[^']*'|\bb\"[^\"]*\""), "b'***'"),

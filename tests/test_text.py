@@ -42,6 +42,10 @@ NOT_AUTHORIZED = (
         (CONSOLE, CONSOLE),
         (NOT_AUTHORIZED, NOT_AUTHORIZED),
         (
+            "principal=arn:aws:iam::1:user/jane@corp.example",
+            "principal=arn:aws:iam::1:user/jane@corp.example",
+        ),
+        (
             "Could not connect to https://c:8182/ml/x and a@b.example",
             "Could not connect to https://c:8182/ml/x and a@b.example",
         ),

@@ -10,8 +10,10 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
-from botocore.exceptions import ReadTimeoutError, ResponseStreamingError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError, ResponseStreamingError
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import ProtocolError
+from urllib3.exceptions import ReadTimeoutError as SilenceError
 
 T = TypeVar("T")
 
@@ -56,7 +58,12 @@ class _BoundedSession:
         except (ReadTimeoutError, ResponseParserError):
             response.raw.close()
             raise
-        except Exception as error:  # urllib3's and http.client's, which botocore also takes for one kind
+        # What the session makes of them where it reads itself: botocore repeats such requests.
+        except SilenceError as error:
+            raise ReadTimeoutError(endpoint_url=request.url, error=error) from error
+        except ProtocolError as error:
+            raise ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
+        except Exception as error:  # others of urllib3 and http.client
             raise ResponseStreamingError(error=error) from error
         return AWSResponse(response.url, response.status_code, response.headers, _Body(content))
 

@@ -148,6 +148,22 @@ def test_reply_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.ambiguous
 
 
+def test_reply_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Get whose reply broke off in its body is repeated by botocore, as it is without our limits."""
+    asked = iter(range(10))
+
+    def cut_once(client: socket.socket, _: threading.Event) -> None:
+        client.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+        if next(asked):
+            client.sendall(b"0\r\n\r\n")
+
+    with cluster(monkeypatch, cut_once):
+        hook = NeptuneMLHook(config={"retries": {"mode": "legacy", "max_attempts": 1}})
+        assert hook.describe("modeltraining", "mine") == {}
+
+    assert next(asked) == 2
+
+
 def test_time_of_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request is not waited for any longer than it was said to be."""
     began = time.monotonic()

@@ -106,11 +106,13 @@ def test_members_of_another_type_are_dropped(
 def test_other_operations_of_the_client(answered: Callable[..., Any]) -> None:
     """A query through the hook's client is answered as boto3 does it: with a stream, and at any length."""
 
-    def query(hook: Any) -> Any:
-        return hook.conn.execute_gremlin_query(gremlinQuery="g.V()")["result"]
+    def query(hook: NeptuneMLHook) -> Any:
+        client: Any = hook.conn
+        return client.execute_gremlin_query(gremlinQuery="g.V()")["result"]
 
-    def profile(hook: Any) -> Any:
-        return hook.conn.execute_gremlin_profile_query(gremlinQuery="g.V()")["output"].read()
+    def profile(hook: NeptuneMLHook) -> Any:
+        client: Any = hook.conn
+        return client.execute_gremlin_profile_query(gremlinQuery="g.V()")["output"].read()
 
     assert len(answered(query, 200, {"result": "x" * 5_000_000})) == 5_000_000
     assert answered(profile, 200, b"Gremlin profile") == b"Gremlin profile"
