@@ -144,9 +144,13 @@ def test_look_ups_that_fail_try_after_try_without_a_store(simulator: Simulator) 
     assert statuses(simulator) == {job: "Stopping"}
 
 
-@pytest.mark.parametrize("store", [None, TaskStateStore()], ids=["no store", "store"])
+@pytest.mark.parametrize(
+    "store",
+    [None, TaskStateStore(), TaskStateStore(neptune_ml_unused="mine")],
+    ids=["no store", "no marker", "marker"],
+)
 def test_endpoint_that_was_there_before_all_tries(simulator: Simulator, store: TaskStateStore | None) -> None:
-    """An endpoint is not deleted, nor left to a teardown, because each try failed to look it up."""
+    """An endpoint that may be another's is not deleted, nor left to a teardown, if no try can look it up."""
     simulator.seed("endpoints", "mine", status="InService")
     simulator.add_fault(Fault("access_denied", operation="GetMLEndpoint", times=None))
     retry = context(task_id="deploy", try_number=2, max_tries=1, task_state_store=store)
@@ -154,7 +158,7 @@ def test_endpoint_that_was_there_before_all_tries(simulator: Simulator, store: T
     with pytest.raises(NeptuneMLServiceError) as failed:
         deploy(retries=1).execute(retry)
 
-    assert ("It may have been started by an earlier try." in str(failed.value)) == (store is None)
+    assert ("It may have been started by an earlier try." in str(failed.value)) == (store != {})
     assert simulator.describe("endpoints", "mine")["status"] == "InService"
     assert retry["ti"].xcoms == {}
 
