@@ -512,7 +512,7 @@ class NeptuneMLHook(AwsBaseHook):
                 self._renew(0.0)
             # What the service said is in our message: one block in the log, not two.
             raise translated from None
-        answered_id = reply.get("id") or (None if operation == kind.start_operation else resource_id)
+        answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
         if resource_id and str(answered_id).casefold() != resource_id.casefold():
             # Of another resource, it is no answer.
             raise not_neptunes(self._request(kind, operation, resource_id))

@@ -76,7 +76,7 @@ def error_of(call: Callable[[], object]) -> NeptuneMLError | None:
 def checked_description(found: Any) -> None:
     """Check what describing returns."""
     assert isinstance(found, dict)
-    assert found.get("id", "mine") == "mine"
+    assert found.get("id", "mine").casefold() == "mine"
     assert isinstance(found.get("status", ""), str)
     for member in STAGES:
         assert all(isinstance(value, str) for value in found.get(member, {}).values())

@@ -130,11 +130,12 @@ def test_start_without_an_id(answered: Callable[..., Any], body: object) -> None
     assert caught.value.ambiguous
 
 
+@pytest.mark.parametrize("other", ["other", ""])
 @pytest.mark.parametrize("verb", [describe, start])
-def test_reply_about_another_resource(answered: Callable[..., Any], verb: Call) -> None:
+def test_reply_about_another_resource(answered: Callable[..., Any], verb: Call, other: str) -> None:
     """A reply about another id than was asked for is no answer; upper and lower case make no other one."""
     with pytest.raises(NeptuneMLUnreachableError, match=NOT_NEPTUNES) as failed:
-        answered(verb, 200, {"id": "other", "status": "Completed"})
+        answered(verb, 200, {"id": other, "status": "Completed"})
 
     assert failed.value.transient
     assert failed.value.ambiguous
