@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Simulator
@@ -77,7 +76,7 @@ def test_triggerer_sends_no_payload(simulator: Simulator, status: str, state: st
     )
 
     event: Any = first_event(trigger)
-    line = TypeAdapter(base.DiscrimatedTriggerEvent)
+    line = importlib.import_module("pydantic").TypeAdapter(base.DiscrimatedTriggerEvent)
     received = line.validate_json(line.dump_json(event))
 
     assert event.payload["status"] == ("success" if status == "Completed" else "failed")
