@@ -130,6 +130,16 @@ class NeptuneMLTask(BaseOperator):
             if arguments.get(name, self) is None:
                 raise missing_argument(name)
         validate(arguments, rendered=rendered)
+        self.validate_together(arguments, rendered=rendered)
+
+    def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:
+        """
+        Check what the rule of one argument alone can't say.
+
+        :param arguments: those that :meth:`normalized_arguments` returned.
+        :param rendered: whether the templates are rendered.
+        :raises ValueError: names the argument, the value and the rule.
+        """
 
     def normalized_arguments(self) -> dict[str, Any]:
         """Return our arguments as what they were before a template made a text, or a number, of them."""

@@ -46,9 +46,6 @@ _SETTING_ERRORS = (
     InvalidRegionError,
     InvalidRetryConfigurationError,
 )
-# What a call to botocore raises; of those that are not its own, see is_call_error.
-CALL_ERRORS = (ClientError, BotoCoreError, ResponseParserError, RuntimeError, *_PARSER_ERRORS)
-
 _EXPIRED_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 )

@@ -39,7 +39,6 @@ from airflow_provider_neptune_ml.hooks.connection import (
     missing,
 )
 from airflow_provider_neptune_ml.hooks.errors import (
-    CALL_ERRORS,
     Request,
     is_call_error,
     is_expired,
@@ -286,7 +285,7 @@ class NeptuneMLHook(AwsBaseHook):
             client: BaseClient = super().get_client_type(
                 region_name=region_name, config=merged, deferrable=deferrable
             )
-        except CALL_ERRORS as error:
+        except Exception as error:
             if not is_call_error(error):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
@@ -504,7 +503,7 @@ class NeptuneMLHook(AwsBaseHook):
             reply = send() if seconds is None else within(seconds, send, self.cluster.endpoint_url)
         except ParamValidationError as error:
             raise ValueError(f"{operation} can't be sent: {one_line(error)}") from None
-        except CALL_ERRORS as error:
+        except Exception as error:
             if not is_call_error(error):
                 raise
             translated = translate(error, self._request(kind, operation, resource_id))

@@ -248,10 +248,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """The arguments without a default."""
         return _required_by(type(self))
 
-    def validate_arguments(self, *, rendered: bool = False) -> None:
-        """Check what is known of the arguments."""
-        super().validate_arguments(rendered=rendered)
-        arguments = self.normalized_arguments()
+    def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:
+        """Check that each member is given once, and one of the alternatives."""
         validate_additional_parameters(arguments["additional_parameters"], ("id", *self.request_parameters))
         validate_alternatives(arguments, self.alternatives, rendered=rendered)
         if is_set(self.update) and arguments[self.kind.id_argument] is None:
@@ -313,9 +311,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     ) -> str | None:
         """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
         with self._cancel_on_error(context):
-            # Airflow may fail to answer what else tells it. What is updated may have served before.
-            event = (next_kwargs or {}).get("event") or {}
-            self.kill.aim(None if is_set(self.update) else event.get("resource_id"))
+            # Airflow may fail to answer what else tells it.
+            self._aim(((next_kwargs or {}).get("event") or {}).get("resource_id"))
             resource_id = self._resume(context)
             self.cancel_if_killed()
             if next_method != "__fail__":
@@ -345,9 +342,12 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         ti = task_instance_of(context)
         key = self.kind.id_argument
         resource_id = ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) or None
-        # What is updated may have served before.
-        self.kill.aim(None if is_set(self.update) else resource_id)
+        self._aim(resource_id)
         return resource_id
+
+    def _aim(self, resource_id: str | None) -> None:
+        """Have a kill cancel what the task has started; what is updated may have served before."""
+        self.kill.aim(None if is_set(self.update) else resource_id)
 
     def on_kill(self) -> None:
         """Cancel the job; called from a signal handler, and when ``execution_timeout`` has passed."""

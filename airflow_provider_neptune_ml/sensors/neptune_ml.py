@@ -144,7 +144,10 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         self.poke_interval = validate_seconds("poke_interval", self.poke_interval, zero=False)
         self.timeout = validate_seconds("timeout", self.timeout)
         self.unreachable_timeout = validate_seconds("unreachable_timeout", self.unreachable_timeout)
-        targets = self.normalized_arguments()["target_statuses"]
+
+    def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:  # noqa: ARG002
+        """Check the targets, which differ from kind to kind."""
+        targets = arguments["target_statuses"]
         if targets is not None and not is_templated(targets) and not any(map(is_templated, targets)):
             validated_targets(self.kind, targets)
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+NAME = "neptune-ml"
 # A poll is a few milliseconds of work and as long a wait; few threads serve many triggers, and clusters that
 # answer slowly must not fill the triggerer with threads.
-NAME = "neptune-ml"
 _THREADS = 64
 _THREADS_OF_ONE_PURPOSE = 8
 # Starting one costs the event loop more than a call does.

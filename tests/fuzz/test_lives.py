@@ -177,7 +177,7 @@ class Lives(RuleBasedStateMachine):
             assert len(self.running() - self.left) <= 1
 
     def running(self) -> set[str]:
-        """Return the jobs that are under way and that nobody has asked to stop."""
+        """Return the jobs that are under way and whose cancellation was not requested."""
         return {job for job, status in statuses(self.simulator).items() if status == "InProgress"}
 
 

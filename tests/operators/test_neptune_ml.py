@@ -103,8 +103,8 @@ def test_ids_stay_the_same(changes: dict[str, Any], run_began: datetime | None, 
     assert list(islice(ids_of(TaskInstance(**changes), 2, run_began), len(ids))) == ids
 
 
-def test_note_stays_the_same() -> None:
-    """So it finds the note of a job that no try has used."""
+def test_marker_stays_the_same() -> None:
+    """So it finds the marker of a job that no try has used."""
     store = TaskStateStore()
 
     UnconsumedMarker(context(task_state_store=store)).write("mine")

@@ -28,7 +28,7 @@ A_START = json.dumps({"id": "evil", **STARTS[DATA_PROCESSING.name]}).encode()
 
 @pytest.mark.parametrize(("method", "target"), TARGETS)
 def test_another_host(simulator: Simulator, method: str, target: str) -> None:
-    """A name that somebody else's DNS leads here gets no answer but a refusal, on any path."""
+    """A name of another site that its DNS leads here gets no answer but a refusal, on any path."""
     status, answer = send(
         simulator, method, target, [JSON, ("Host", f"evil.example:{simulator.port}")], b"{}"
     )
