@@ -250,6 +250,11 @@ def test_train_several_models(fast: Simulator) -> None:
 @pytest.mark.parametrize(("answer", "deployed"), [("Approve", "success"), ("Reject", "skipped")])
 def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None:
     """The model is deployed when somebody has approved it, and not when somebody has rejected it."""
+    # Two threads that import Airflow's models at once wait for each other: they are complete before.
+    from sqlalchemy.orm import configure_mappers
+
+    load("approve_deployment")
+    configure_mappers()
     over = Event()
     with ThreadPoolExecutor(1) as person:
         answered = person.submit(decide, "approve_deployment", "approve", answer, over)
