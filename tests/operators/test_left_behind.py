@@ -290,28 +290,38 @@ def test_worker_that_airflow_does_not_answer(simulator: Simulator, monkeypatch: 
     assert statuses(simulator) == {"mine": "Stopping"}
 
 
-def test_airflow_gave_up_an_update(simulator: Simulator) -> None:
-    """An endpoint that was there before is not deleted because its update took too long."""
+TIMED_OUT = {"error": "Trigger timeout"}
+WAIT_FAILED = {"event": {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "method", "details", "max_tries", "said", "left"),
+    [
+        (True, "__fail__", TIMED_OUT, 0, r"Deletion not requested \(.*, or it was there before", "Updating"),
+        (True, "execute_complete", WAIT_FAILED, 0, r"403 AccessDeniedException\.$", "Updating"),
+        (False, "__fail__", TIMED_OUT, 0, r"Deletion requested\.$", "Deleting"),
+        (False, "execute_complete", WAIT_FAILED, 0, r"No retry follows: deletion requested\.$", "Deleting"),
+        (False, "execute_complete", WAIT_FAILED, 1, r"The endpoint may be running: the retry", "Creating"),
+    ],
+)
+def test_deferred_update_that_fails(
+    simulator: Simulator, before: bool, method: str, details: Any, max_tries: int, said: str, left: str
+) -> None:
+    """An endpoint that served before is not deleted with its update; one that the update created is."""
     simulator.seed("modeltraining", "training-1", status="Completed")
-    simulator.seed("endpoints", "mine", status="InService")
-    where = context(task_id="deploy")
+    if before:
+        simulator.seed("endpoints", "mine", status="InService")
+    where = context(task_id="deploy", max_tries=max_tries)
 
     def update() -> NeptuneMLCreateEndpointOperator:
-        return NeptuneMLCreateEndpointOperator(
-            task_id="deploy",
-            endpoint_id="mine",
-            update=True,
-            ml_model_training_job_id="training-1",
-            deferrable=True,
-            execution_timeout=timedelta(minutes=1),
-        )
+        return deploy(update=True, deferrable=True, execution_timeout=timedelta(minutes=1))
 
     with pytest.raises(TaskDeferred):
         update().execute(where)
-    with pytest.raises(NeptuneMLTimeoutError, match="Deletion not requested"):
-        update().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+    with pytest.raises(NeptuneMLError, match=said):
+        update().resume_execution(method, details, where)
 
-    assert simulator.describe("endpoints", "mine")["status"] == "Updating"
+    assert simulator.describe("endpoints", "mine")["status"] == left
 
 
 # Whose job is it
