@@ -113,6 +113,18 @@ def test_retry_with_wrong_arguments(simulator: Simulator) -> None:
     assert statuses(simulator) == {job: "Stopping"}
 
 
+def test_wrong_arguments_after_a_try_that_came_to_nothing(simulator: Simulator) -> None:
+    """Where nothing tells which try has started a job, that of any of them is cancelled."""
+    job = start().execute(context(max_tries=2))
+    retry = start(retries=2)
+    retry.train_model_s3_location = "bucket/model"
+
+    with pytest.raises(NeptuneMLError, match=rf"-2'.*No retry .*not found.*'{job}': cancellation requested"):
+        retry.execute(context(try_number=3, max_tries=2))
+
+    assert statuses(simulator) == {job: "Stopping"}
+
+
 @pytest.mark.parametrize("own_id", [None, "mine"], ids=["generated id", "own id"])
 def test_look_ups_that_fail_try_after_try(simulator: Simulator, own_id: str | None) -> None:
     """The job of the first try is cancelled by the last one, however many came to nothing in between."""
