@@ -321,7 +321,7 @@ def _request_members_fault(value: Any) -> str:
 def _foreign_to_json(value: Any, path: str = "") -> str:
     """Return the path of the first part that JSON does not have; of what may be secret its type alone."""
     if isinstance(value, (Mapping, list)):
-        parts = value.items() if isinstance(value, Mapping) else enumerate(value)
+        parts: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
         return next(filter(None, (_foreign_to_json(part, f"{path}[{cut(key)}]") for key, part in parts)), "")
     if is_templated(value) or _as_json(value) is not None:
         return ""
