@@ -51,11 +51,11 @@ class _SecondAttempt:
 
 
 class _Connection(AWSHTTPConnection):
-    response_class = TimedResponse
+    response_class = TimedResponse  # type: ignore[assignment]  # the stubs have another
 
 
 class _TLSConnection(AWSHTTPSConnection):
-    response_class = TimedResponse
+    response_class = TimedResponse  # type: ignore[assignment]  # the stubs have another
 
 
 class _Pool(_SecondAttempt, AWSHTTPConnectionPool):
