@@ -184,7 +184,8 @@ async def cancel_late_async(kind: ResourceKind, request: Callable[[], Awaitable[
 
 def _late_in_words(kind: ResourceKind, accepted: bool | NeptuneMLError | None) -> str:
     if accepted is None:
-        return f"{kind.cancellation.capitalize()} not requested (cancel_on_timeout=False)."
+        earlier = "" if kind.is_job else ", or it was there before (update=True)"
+        return f"{kind.cancellation.capitalize()} not requested (cancel_on_timeout=False{earlier})."
     if isinstance(accepted, NeptuneMLError):
         return f"{kind.cancellation.capitalize()} failed: {accepted}"
     return f"{kind.cancellation.capitalize()} requested." if accepted else "It has ended since."

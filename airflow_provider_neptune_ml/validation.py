@@ -7,12 +7,14 @@ Each error names the argument, the value and the rule.
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
+from numbers import Number
 from typing import Any
 from uuid import UUID
 
@@ -231,7 +233,12 @@ def _shown(value: object, rule: _Rule) -> str:
 def _text(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_MAX_SHOWN:
         return str(value)
-    if isinstance(value, (date, UUID)):  # of which text is made in one way alone
+    return _named_by_text(value)
+
+
+def _named_by_text(value: Any) -> Any:
+    """Return the text that a template makes of what is no number, as it does without native rendering."""
+    if isinstance(value, (date, UUID)):
         return str(value)
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
@@ -282,6 +289,44 @@ def _members(value: Any) -> Any:
     if not isinstance(found, Mapping):
         return value
     return {key: item for key, item in found.items() if item is not None and not is_blank(item)}
+
+
+def _request_members(value: Any) -> Any:
+    found = _members(value)
+    with contextlib.suppress(RecursionError):
+        return _as_plain(found) if isinstance(found, Mapping) else found
+    return value
+
+
+def _as_plain(value: Any) -> Any:
+    """Return values in the types that JSON has, as far as there is one way to it."""
+    if is_templated(value) or isinstance(value, (str, bytes)):
+        return value
+    if isinstance(value, Mapping):
+        return {key: _as_plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_as_plain(item) for item in value]
+    return _named_by_text(value)
+
+
+def _request_members_fault(value: Any) -> str:
+    if is_templated(value) or _is_plain_dict(value):
+        return ""
+    with contextlib.suppress(RecursionError):
+        if isinstance(value, Mapping) and (foreign := _foreign_to_json(value)):
+            return f"{_MEMBERS_WORDS}: {foreign}, which JSON does not have"
+    return _MEMBERS_WORDS
+
+
+def _foreign_to_json(value: Any, path: str = "") -> str:
+    """Return the path of the first part that JSON does not have; of what may be secret its type alone."""
+    if isinstance(value, (Mapping, list)):
+        parts: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, Mapping) else enumerate(value)
+        return next(filter(None, (_foreign_to_json(part, f"{path}[{cut(key)}]") for key, part in parts)), "")
+    if is_templated(value) or _as_json(value) is not None:
+        return ""
+    shown = cut(value) if isinstance(value, Number) else f"a {type(value).__name__}"
+    return f"{path[:_MAX_SHOWN]} is {shown}"
 
 
 def _text_members(value: Any) -> Any:
@@ -408,6 +453,7 @@ def _custom_parameters(*scripts: str) -> _Rule:
     )
 
 
+_MEMBERS_WORDS = "a dict of request members, of plain values"
 _FLAG_WORDS = "True or False, or true or false as text"
 _FOR_SECRETS = "put that into config_kwargs in the extra of the connection"
 _COUNT = _Rule(f"a whole number, 0 or more and at most {_MAX_COUNT}", _is_count, _number)
@@ -457,7 +503,7 @@ _RULES: dict[str, _Rule] = {
     "enable_managed_spot_training": _FLAG,
     "update": _FLAG,
     "additional_parameters": _Rule(
-        "a dict of request members, of plain values", _is_plain_dict, _members, may_hold_secrets=True
+        "", _is_plain_dict, _request_members, may_hold_secrets=True, find_fault=_request_members_fault
     ),
     "botocore_config": _Rule(
         "", _is_plain_dict, _options, may_hold_secrets=True, find_fault=_task_option_fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import UserList
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from importlib import import_module
 from pathlib import Path
@@ -170,6 +170,42 @@ def test_a_number_in_a_dict_stays_one_under_native_rendering() -> None:
     )
 
     assert task.additional_parameters == {"maxWaitTime": 60, "modelName": "7"}
+
+
+@NATIVE
+def test_a_member_with_one_text_is_that_text(native: bool) -> None:
+    """Members of a request are the same text, natively rendered or not, at any depth."""
+    known: dict[str, Any] = {
+        "id": UUID(int=7),
+        "day": date(2026, 11, 21),
+        "time": datetime(2026, 11, 21, 5, tzinfo=timezone.utc),
+    }
+    additional = {"ids": ["{{ id }}"], "times": {"day": "{{ day }}", "time": "{{ time }}"}}
+    task = rendered(native, additional_parameters=additional, known=known)
+
+    task.validate_arguments(rendered=True)
+
+    times = {"day": "2026-11-21", "time": "2026-11-21 05:00:00+00:00"}
+    assert task.additional_parameters == {"ids": [str(UUID(int=7))], "times": times}
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (Decimal("0.5"), r"\['limits'\]\[1\] is Decimal\('0.5'\), which JSON does not have"),
+        (float("inf"), r"\['limits'\]\[1\] is inf, which JSON does not have"),
+        (timedelta(1), r"\['limits'\]\[1\] is a timedelta, which JSON does not have"),
+        (PASSWORD.encode(), r"\['limits'\]\[1\] is a bytes, which JSON does not have"),
+    ],
+)
+def test_a_member_without_a_text_of_its_own(value: object, named: str) -> None:
+    """What JSON has no form for, or more than one, is refused with its path; a secret is not repeated."""
+    task = rendered(True, additional_parameters={"limits": [1, "{{ value }}"]}, known={"value": value})
+
+    with pytest.raises(ValueError, match=rf"additional_parameters=.* must be .*: {named}") as caught:
+        task.validate_arguments(rendered=True)
+
+    assert PASSWORD not in str(caught.value)
 
 
 def test_fields_of_a_users_class_are_airflows() -> None:

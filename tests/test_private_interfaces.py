@@ -11,11 +11,13 @@ import importlib
 import inspect
 from collections import deque
 from functools import cached_property
+from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from boto3.session import Session
+from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
 from botocore.loaders import create_loader
 
 from airflow_provider_neptune_ml.compat import (
@@ -80,6 +82,13 @@ def test_session_of_a_client() -> None:
 
     assert client._endpoint.http_session.send
     assert client._endpoint.http_session.close
+
+
+def test_responses_of_botocore() -> None:
+    """hooks/limits.py times what such a response reads; hooks/keep_alive.py has connections make them."""
+    for pool in (AWSHTTPConnectionPool, AWSHTTPSConnectionPool):
+        assert pool.ConnectionCls.response_class is HTTPResponse
+    assert 'self.fp = sock.makefile("rb")' in inspect.getsource(HTTPResponse.__init__)
 
 
 def test_core_of_a_session() -> None:

@@ -280,15 +280,18 @@ def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
     code, detail = _said(error)
     http_status = _http_status(error)
     request_id = one_line(response.get("requestId") or response["ResponseMetadata"].get("RequestId") or "")
-    # What isn't JSON has the HTTP status for a code.
-    foreign = not response.get("detailedMessage") and (not code or code.isdigit())
+    # Of a body that is no JSON object, botocore makes the HTTP status the code. Of Neptune's members, which
+    # API Gateways and proxies don't share, any may be missing.
+    foreign = not (response.get("detailedMessage") or response.get("requestId")) and (
+        not code or code.isdigit()
+    )
     transient = _is_transient(error)
     is_get = request.operation == request.kind.get_operation
     not_found = is_get and not transient and http_status in (400, 404) and code in _NOT_FOUND_CODES
     ambiguous = (http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES
     answer = f"{http_status}" if not code or code.isdigit() else f"{http_status} {code}"
     undone = "" if transient or ambiguous else request.undone
-    message = f"{request.subject}{undone}: {answer}: {full_stop(detail)}"
+    message = f"{request.subject}{undone}: {full_stop(f'{answer}: {detail}' if detail else answer)}"
     if foreign:
         said = f": {full_stop(one_line(response['message']))}" if response.get("message") else "."
         message = (

@@ -1,12 +1,19 @@
-"""Requests on a kept-alive connection that the server has closed meanwhile: a second attempt at once."""
+"""Connections: a second attempt at once on one that the server has closed meanwhile; headers in time."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
 
-from botocore.awsrequest import AWSHTTPConnectionPool, AWSHTTPSConnectionPool
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 from urllib3.exceptions import ProtocolError, SSLError
+
+from airflow_provider_neptune_ml.hooks.limits import TimedResponse
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -43,12 +50,20 @@ class _SecondAttempt:
                     raise
 
 
+class _Connection(AWSHTTPConnection):
+    response_class = TimedResponse  # type: ignore[assignment]  # the stubs have another
+
+
+class _TLSConnection(AWSHTTPSConnection):
+    response_class = TimedResponse  # type: ignore[assignment]  # the stubs have another
+
+
 class _Pool(_SecondAttempt, AWSHTTPConnectionPool):
-    pass
+    ConnectionCls = _Connection
 
 
 class _TLSPool(_SecondAttempt, AWSHTTPSConnectionPool):
-    pass
+    ConnectionCls = _TLSConnection
 
 
 def register(client: BaseClient) -> None:

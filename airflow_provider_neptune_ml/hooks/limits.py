@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,6 +25,42 @@ _LONGEST_REPLY_BYTES = 4_000_000
 _LONGEST_REPLY_SECONDS = 60.0
 # Small: until a part is complete, the time is not looked at.
 _PART_BYTES = 64
+
+
+class _TimedStream(RawIOBase):
+    """What a socket receives; reading from it fails when its time has passed, however little is missing."""
+
+    def __init__(self, stream: RawIOBase, seconds: float | None) -> None:
+        self._stream = stream
+        self.until = math.inf if seconds is None else time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count: int | None = self._stream.readinto(buffer)
+        if time.monotonic() >= self.until:
+            raise TimeoutError("timed out")
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class TimedResponse(HTTPResponse):
+    """A response whose headers arrive within the read time-out, which otherwise counts for each packet."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._stream = _TimedStream(self.fp.detach(), sock.gettimeout())
+        self.fp = BufferedReader(self._stream)
+
+    def begin(self) -> None:
+        """Read the headers."""
+        super().begin()
+        # The body is the caller's, which may take long.
+        self._stream.until = math.inf
 
 
 class _Session(Protocol):

@@ -69,6 +69,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# The XCom of a task with update=True that created its endpoint, which another process could not tell.
+_CREATED = "created"
+
 
 class NeptuneMLOperator(NeptuneMLTask):
     """
@@ -276,6 +279,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self.cancel_if_killed()
             resource_id = submitted.resource_id
             self.push(context, self.kind.id_argument, resource_id)
+            self.push(context, _CREATED, is_set(self.update) and self._is_ours)
             self.push(context, "description", dict(submitted.description))
             if not self.wait_for_completion:
                 return self._consume(context, resource_id)
@@ -312,7 +316,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Resume the task after its wait, or cancel its job where Airflow has ended the wait by itself."""
         with self._cancel_on_error(context):
             # Airflow may fail to answer what else tells it.
-            self._aim(((next_kwargs or {}).get("event") or {}).get("resource_id"))
+            event = (next_kwargs or {}).get("event") or {}
+            self._aim(event.get("resource_id"), is_ours=not is_set(self.update))
             resource_id = self._resume(context)
             self.cancel_if_killed()
             if next_method != "__fail__":
@@ -340,14 +345,18 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def _resume(self, context: Context) -> str | None:
         """Return the id of what the task has started in another process, and have a kill cancel that."""
         ti = task_instance_of(context)
-        key = self.kind.id_argument
-        resource_id = ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index) or None
-        self._aim(resource_id)
+
+        def pull(key: str) -> Any:
+            return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
+
+        resource_id: str | None = pull(self.kind.id_argument) or None
+        # What is updated may have served before.
+        self._aim(resource_id, is_ours=not is_set(self.update) or pull(_CREATED) is True)
         return resource_id
 
-    def _aim(self, resource_id: str | None) -> None:
-        """Have a kill cancel what the task has started; what is updated may have served before."""
-        self.kill.aim(None if is_set(self.update) else resource_id)
+    def _aim(self, resource_id: str | None, *, is_ours: bool) -> None:
+        """Have a kill cancel what the task has started."""
+        self.kill.aim(resource_id if is_ours else None)
 
     def on_kill(self) -> None:
         """Cancel the job; called from a signal handler, and when ``execution_timeout`` has passed."""

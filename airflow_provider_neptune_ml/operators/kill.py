@@ -88,7 +88,7 @@ class Kill:
         :param seconds: the budget (default: the hook's).
         :param spent: what of it is spent already, in seconds.
         """
-        resource_id, may_appear, _ = self.target
+        resource_id, may_appear, others = self.target
         if resource_id is None or resource_id == self._acknowledged_id:
             return
         outcome = cancellation.cancel_now(
@@ -102,7 +102,10 @@ class Kill:
         )
         if outcome.accepted:
             self.acknowledge(resource_id)
-        self.receive(full_stop(f"{self._kind.name_of(resource_id)}: {outcome.words}"))
+        words = full_stop(f"{self._kind.name_of(resource_id)}: {outcome.words}")
+        if others and not outcome.accepted:
+            words += f" Instead of it, one of these may be running: {', '.join(map(repr, others))}."
+        self.receive(words)
         # Not here: the signal may have come in the middle of a line of the log, with its lock held.
         line = threading.Thread(target=self._log.warning, args=("Killed. %s", self._outcome), daemon=True)
         line.start()

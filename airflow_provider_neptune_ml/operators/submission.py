@@ -87,7 +87,10 @@ class Submission:
         # meanwhile: before it is looked at, nothing tells, and a deletion can't be undone.
         is_told = task.kind.is_job or not task.resource_id
         expected = self._unconsumed_id or self._expected_id() if is_told else ""
-        self._claim(expected, is_ours=not is_set(task.update))
+        # Which try has started it, the marker alone tells.
+        is_guessed = expected and not (self._marker.is_kept or task.resource_id)
+        others = self._ids_before(self._ti.try_number - 1) if is_guessed else ()
+        self._claim(expected, is_ours=not is_set(task.update), others=others)
 
     def submit(self) -> Submitted:
         """
@@ -106,15 +109,19 @@ class Submission:
         """Adopt the resource of an earlier try since the task was cleared."""
         if not self._task.durable:
             return None
-        attempts = range(first_try(self._ti, self._task.retries), self._ti.try_number)
-        for attempt in reversed(attempts):
-            before = tuple(
-                next(ids_of(self._ti, each, self._run_began)) for each in attempts if each < attempt
-            )
+        for attempt in reversed(self._attempts(self._ti.try_number)):
             for ids in self._ids_of_earlier(attempt):
-                if latest := self._latest_of(ids, before):
+                if latest := self._latest_of(ids, self._ids_before(attempt)):
                     return self._adopt(*latest, is_named_by_us=True, may_serve=True)
         return None
+
+    def _attempts(self, before: int) -> range:
+        """Return the tries since the task was cleared and before one of them."""
+        return range(first_try(self._ti, self._task.retries), before)
+
+    def _ids_before(self, attempt: int) -> tuple[str, ...]:
+        """Return the first id of each earlier one."""
+        return tuple(next(ids_of(self._ti, each, self._run_began)) for each in self._attempts(attempt))
 
     def _ids_of_earlier(self, attempt: int) -> Iterator[Iterator[str]]:
         """Yield the ids of an earlier try, and those that a version before 1.0 gave it."""

@@ -19,6 +19,8 @@ from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from tests.conftest import ONCE, connect
 from tests.contexts import context
+from tests.modes import first_event
+from tests.triggers.waits import trigger
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNK = b"%x\r\n%s\r\n" % (2**16, b" " * 2**16)
@@ -114,6 +116,29 @@ def test_deadline(monkeypatch: pytest.MonkeyPatch, answer: Answer, mode: str) ->
         thread.start()
         thread.join(PATIENCE_SECONDS)
         assert ended
+
+
+@pytest.mark.parametrize("answer", [silent, continues, head_in_bytes])
+@pytest.mark.parametrize("mode", ["worker", "triggerer"])
+def test_headers_that_are_late(monkeypatch: pytest.MonkeyPatch, answer: Answer, mode: str) -> None:
+    """Headers have to come within the read time-out, all together: unreachable_timeout ends such a wait."""
+    config = {**ONCE, "read_timeout": 0.2}
+    began = time.time()
+    with cluster(monkeypatch, answer):
+        if mode == "worker":
+            with pytest.raises(NeptuneMLUnreachableError) as caught:
+                NeptuneMLHook(config=config).wait(
+                    "modeltraining", "mine", timeout=PATIENCE_SECONDS, unreachable_timeout=0
+                )
+            said = str(caught.value)
+        else:
+            deadline = began + PATIENCE_SECONDS
+            wait = trigger(deadline=deadline, unreachable_timeout=0, hook_parameters={"config": config})
+            said = first_event(wait).payload["message"]
+
+    assert time.time() < began + PATIENCE_SECONDS
+    assert "only transient errors for 0 s (unreachable_timeout=0). Last error: " in said
+    assert "no answer from cluster 127.0.0.1" in said
 
 
 def test_endless_reply(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,16 +93,37 @@ def test_advice(refused: Callable[..., Any], code: str, text: str, advice: str) 
     assert "IQoJb3JpZ2luX2Vj" not in str(error)
 
 
-@pytest.mark.parametrize(
-    "body", [b"<html><title>403 Forbidden</title></html>", b"", {"message": "Forbidden"}]
-)
-def test_page_of_a_proxy(refused: Callable[..., Any], body: object) -> None:
-    """A refusal of what stands before the service is told as such, and no permission is named."""
-    error = refused(403, body)
+NEPTUNES = r"'mine': 403: {}Check the credentials of aws_conn_id .* and their policy"
+FOREIGN = r"HTTP status 403, in a form that isn't Neptune's.*any proxy or load balancer in between"
 
-    assert "HTTP status 403, in a form that isn't Neptune's" in str(error)
-    assert "any proxy or load balancer in between" in str(error)
-    assert "permission" not in str(error)
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"<html><title>403 Forbidden</title></html>", FOREIGN),
+        (b"", FOREIGN),
+        (b'["requestId"]', FOREIGN),
+        ({}, FOREIGN),
+        ({"message": "Forbidden"}, FOREIGN),
+        ({"code": 403, "message": "Forbidden"}, FOREIGN),
+        ({"Message": "Not permitted: execute-api:Invoke"}, FOREIGN),
+        ({"requestId": 5, "message": "Forbidden"}, FOREIGN),
+        ({"requestId": "r-1", "detailedMessage": "Not today."}, NEPTUNES.format(r"Not today\. ")),
+        ({"detailedMessage": "Not today."}, NEPTUNES.format(r"Not today\. ")),
+        ({"requestId": "r-1", "message": "Not today."}, NEPTUNES.format(r"Not today\. ")),
+        ({"requestId": "r-1", "code": 403, "message": "No."}, NEPTUNES.format(r"No\. ")),
+        ({"requestId": "r-1", "message": NOT_AUTHORIZED}, PERMISSION),
+        ({"requestId": "r-1"}, r"'mine': 403\. Check the credentials"),
+        ({"code": "AccessDeniedException"}, r"'mine': 403 AccessDeniedException\. Check the credentials"),
+    ],
+)
+def test_form_of_a_refusal(refused: Callable[..., Any], body: object, said: str) -> None:
+    """A refusal is Neptune's if it has one of its members; of what stands before it, none is advised on."""
+    error = str(refused(403, body))
+
+    assert re.search(said, error)
+    assert ("needs the permission" in error) is (said is PERMISSION)
+    assert ("proxy or load balancer in between" in error) is (said is FOREIGN)
 
 
 @pytest.mark.parametrize(

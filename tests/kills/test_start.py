@@ -181,6 +181,21 @@ def test_kill_while_the_look_up_is_retried(simulator: Simulator) -> None:
     assert statuses(simulator) == {first: "Stopping"}
 
 
+def test_kill_that_names_every_earlier_try(simulator: Simulator) -> None:
+    """Where nothing tells which try has started a job, a kill names those that it has no time for."""
+    first = start().execute(context(max_tries=3))
+    second = next(ids_of(TaskInstance(), 2, RUN_BEGAN))
+    simulator.add_fault(Fault("too_many_requests", operation=GET, times=5))
+    task = start(botocore_config=ONCE, retries=3)
+    named = rf"-3': not found, .* Instead of it, one of these may be running: '{first}', '{second}'\.$"
+
+    with (
+        interrupted(simulator, GET, task.on_kill, calls=2),
+        pytest.raises(NeptuneMLKilledError, match=named),
+    ):
+        task.execute(context(try_number=4, max_tries=3))
+
+
 def test_kill_in_the_look_up_on_airflow_2(simulator: Simulator) -> None:
     """So it does where the signal handler leaves the look-up by raising."""
     first = start().execute(context())

@@ -113,6 +113,18 @@ def test_retry_with_wrong_arguments(simulator: Simulator) -> None:
     assert statuses(simulator) == {job: "Stopping"}
 
 
+def test_wrong_arguments_after_a_try_that_came_to_nothing(simulator: Simulator) -> None:
+    """Where nothing tells which try has started a job, that of any of them is cancelled."""
+    job = start().execute(context(max_tries=2))
+    retry = start(retries=2)
+    retry.train_model_s3_location = "bucket/model"
+
+    with pytest.raises(NeptuneMLError, match=rf"-2'.*No retry .*not found.*'{job}': cancellation requested"):
+        retry.execute(context(try_number=3, max_tries=2))
+
+    assert statuses(simulator) == {job: "Stopping"}
+
+
 @pytest.mark.parametrize("own_id", [None, "mine"], ids=["generated id", "own id"])
 def test_look_ups_that_fail_try_after_try(simulator: Simulator, own_id: str | None) -> None:
     """The job of the first try is cancelled by the last one, however many came to nothing in between."""
@@ -290,28 +302,38 @@ def test_worker_that_airflow_does_not_answer(simulator: Simulator, monkeypatch: 
     assert statuses(simulator) == {"mine": "Stopping"}
 
 
-def test_airflow_gave_up_an_update(simulator: Simulator) -> None:
-    """An endpoint that was there before is not deleted because its update took too long."""
+TIMED_OUT = {"error": "Trigger timeout"}
+WAIT_FAILED = {"event": {"status": "error", "message": "403 AccessDeniedException.", "resource_id": "mine"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "method", "details", "max_tries", "said", "left"),
+    [
+        (True, "__fail__", TIMED_OUT, 0, r"Deletion not requested \(.*, or it was there before", "Updating"),
+        (True, "execute_complete", WAIT_FAILED, 0, r"403 AccessDeniedException\.$", "Updating"),
+        (False, "__fail__", TIMED_OUT, 0, r"Deletion requested\.$", "Deleting"),
+        (False, "execute_complete", WAIT_FAILED, 0, r"No retry follows: deletion requested\.$", "Deleting"),
+        (False, "execute_complete", WAIT_FAILED, 1, r"The endpoint may be running: the retry", "Creating"),
+    ],
+)
+def test_deferred_update_that_fails(
+    simulator: Simulator, before: bool, method: str, details: Any, max_tries: int, said: str, left: str
+) -> None:
+    """An endpoint that served before is not deleted with its update; one that the update created is."""
     simulator.seed("modeltraining", "training-1", status="Completed")
-    simulator.seed("endpoints", "mine", status="InService")
-    where = context(task_id="deploy")
+    if before:
+        simulator.seed("endpoints", "mine", status="InService")
+    where = context(task_id="deploy", max_tries=max_tries)
 
     def update() -> NeptuneMLCreateEndpointOperator:
-        return NeptuneMLCreateEndpointOperator(
-            task_id="deploy",
-            endpoint_id="mine",
-            update=True,
-            ml_model_training_job_id="training-1",
-            deferrable=True,
-            execution_timeout=timedelta(minutes=1),
-        )
+        return deploy(update=True, deferrable=True, execution_timeout=timedelta(minutes=1))
 
     with pytest.raises(TaskDeferred):
         update().execute(where)
-    with pytest.raises(NeptuneMLTimeoutError, match="Deletion not requested"):
-        update().resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+    with pytest.raises(NeptuneMLError, match=said):
+        update().resume_execution(method, details, where)
 
-    assert simulator.describe("endpoints", "mine")["status"] == "Updating"
+    assert simulator.describe("endpoints", "mine")["status"] == left
 
 
 # Whose job is it
