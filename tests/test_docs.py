@@ -6,10 +6,11 @@ import ast
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask
 from airflow_provider_neptune_ml.kinds import KINDS
@@ -52,6 +53,42 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in slugs, anchor
 
 
+BLOCK = re.compile(r"^```(python|json|yaml)\n(.*?)\n```", re.DOTALL | re.MULTILINE)
+BLOCKS = [(page, *block) for page in PAGES for block in BLOCK.findall(page.read_text())]
+PARSERS: dict[str, Callable[[str], object]] = {
+    "python": ast.parse,
+    "json": json.loads,
+    "yaml": yaml.safe_load,
+}
+
+
+@pytest.mark.parametrize(
+    ("page", "language", "block"), BLOCKS, ids=[f"{page.name}-{language}" for page, language, _ in BLOCKS]
+)
+def test_code_blocks_parse(page: Path, language: str, block: str) -> None:
+    """A block of code is code of its language."""
+    PARSERS[language](block)
+
+
+def test_every_page_is_on_the_site() -> None:
+    """The site's navigation has every page, and the list of example Dags every example."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    pages = {str(page.relative_to(ROOT / "docs")) for page in PAGES[1:]}
+    examples = {f"example_dags/{path.name}" for path in (ROOT / "example_dags").glob("*.py")}
+
+    assert pages == set(leaves(site["nav"]))
+    assert examples == set(re.findall(r'--8<-- "(.*)"', (ROOT / "docs/examples.md").read_text()))
+
+
+def leaves(nav: object) -> Iterator[str]:
+    """Yield the pages of the site's navigation."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for each in nav.values() if isinstance(nav, dict) else nav:  # type: ignore[attr-defined]
+            yield from leaves(each)
+
+
 def test_compatibility_tables_agree() -> None:
     """README and docs have the same table of what the tests ran on, with each environment that is pinned."""
     pages = ("README.md", "docs/installation.md")
@@ -64,7 +101,7 @@ def test_compatibility_tables_agree() -> None:
         for page in pages
     )
     named = {line.split(" | ")[0].removeprefix("| ") for line in readme.splitlines()[2:]}
-    others = {"bench", "clients", "distributed", "mutants", "uv"}
+    others = {"bench", "clients", "distributed", "docs", "mutants", "uv"}
     pinned = {path.stem for path in (ROOT / ".ci" / "constraints").glob("*.txt")} - others
 
     assert readme == docs

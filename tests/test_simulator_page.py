@@ -18,7 +18,7 @@ from airflow_provider_neptune_ml.simulator.faults import FAULTS
 from airflow_provider_neptune_ml.simulator.web import COMMANDS
 from tests.simulator.cli import running, url_in
 
-PAGE = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 DAG_FILE, TESTS_OF_THE_DAG, STEPS = PYTHON
