@@ -48,6 +48,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -138,12 +139,16 @@ class NeptuneMLOperator(NeptuneMLTask):
         watch = Watch(
             self._wait(resource_id, started_at),
             log=self.log,
-            on_progress=lambda _: self.kill.appeared(),
+            on_progress=Listeners(self.log, *self.listeners(context)),
         )
         description = watch.wait(
             lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
         )
         return self._finish(context, resource_id, description)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
+        """Return what hears of each reply while this task waits in a worker."""
+        return (lambda _: self.kill.appeared(), *super().listeners(context))
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
         trigger = self._trigger(context, resource_id, started_at)

@@ -34,6 +34,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -294,7 +295,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
             not_found_grace=self.not_found_grace,
         )
         taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
-        return Watch(wait, log=self.log, taken_over=taken_over)
+        listeners = Listeners(self.log, *self._listeners())
+        return Watch(wait, log=self.log, on_progress=listeners, taken_over=taken_over)
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        """Return what hears of each reply; it must not block the event loop."""
+        return ()
 
     async def _describe(self) -> Description:
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
