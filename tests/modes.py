@@ -276,7 +276,8 @@ def _deferred(world: World, task: Any, where: Any = None) -> Ending:
 
 def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method: str, where: Any) -> Ending:
     """Run a trigger, again if its triggerer is shut down, and the rest of its task as Airflow does."""
-    trigger.task_instance = TaskInstance()  # type: ignore[assignment]
+    before, instance = dict(where["ti"].xcoms), TaskInstance()
+    trigger.task_instance = instance  # type: ignore[assignment]
     try:
         event: Any = first_event(trigger)
     except asyncio.CancelledError:
@@ -284,8 +285,10 @@ def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method
         again.timeout_after, again.task_instance = trigger.timeout_after, trigger.task_instance
         event = first_event(again)
     ending = _after(world, task, event, next_method, where)
-    xcoms = {**trigger.task_instance.xcoms, **where["ti"].xcoms, **(getattr(event, "xcoms", None) or {})}
-    return replace(ending, xcoms=xcoms)
+    at_end = {key: value for key, value in where["ti"].xcoms.items() if before.get(key) != value}
+    return replace(
+        ending, xcoms={**before, **instance.xcoms, **at_end, **(getattr(event, "xcoms", None) or {})}
+    )
 
 
 def _after(world: World, task: Any, event: Any, next_method: str, where: Any) -> Ending:

@@ -148,7 +148,8 @@ def test_whatever_end_is_good_after_a_cancellation(mode: Mode, status: str, worl
     """A cancellation waits for the end, not for an outcome."""
     ending = wait(mode, world, lambda: world.simulator.set_status("modeltraining", "mine", status))
 
-    assert ending == Ending("success")
+    assert ending == Ending("success", description=world.simulator.describe("modeltraining", "mine"))
+    assert ending.description["status"] == status
 
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook])
@@ -404,5 +405,5 @@ def test_links_of_a_cancellation(mode: Mode, world: World) -> None:
     """So they are for what is being cancelled."""
     ending = wait(mode, world)
 
-    assert ending.xcoms["description"]["status"] == "Stopped"
+    assert ending.description["status"] == "Stopped"
     assert "_link_SageMakerProcessingJobLink" in ending.xcoms
