@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Part = Mapping[str, Any]
 
 _ARN = re.compile(r"arn:([a-z-]+):sagemaker:([a-z0-9-]+):[^:]*:([a-z-]+)/(.+)", re.DOTALL)
-_S3_LOCATION = re.compile(r"s3://([A-Za-z0-9._-]+)/?(.*)", re.DOTALL)
+_S3_LOCATION = re.compile(r"s3://([A-Za-z0-9._-]+)(?:/(.*))?", re.DOTALL)
 # A backslash in front of it would be a slash to a browser, so that the host would be another.
 _CONSOLE = re.compile(
     r"https://([a-z0-9-]+\.)*console\.(aws\.amazon\.com|amazonaws\.cn|amazonaws-us-gov\.com)/[!-~]*",
