@@ -177,15 +177,6 @@ def urls_of(kind: ResourceKind, reply: Mapping[str, Any]) -> dict[str, str]:
     return {key: url for key, url in urls.items() if url}
 
 
-class ExtraLinks:
-    """The links of an operator or sensor, by its kind; also of a class, which is what mapped tasks have."""
-
-    def __get__(self, task: object, owner: Any) -> tuple[NeptuneMLLink, ...]:
-        """Return them."""
-        kind = getattr(owner, "kind", None)
-        return links_of(kind) if kind else ()
-
-
 def _with_parts(kind: ResourceKind, reply: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a reply as a description: that of a start has nothing but the ARN of one of the stages."""
     if any(kind.stages_in(reply)):
