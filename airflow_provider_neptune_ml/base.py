@@ -13,6 +13,7 @@ from jinja2 import Undefined
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.validation import normalized, validate
+from airflow_provider_neptune_ml.xcoms import ExtraLinks, TaskXComs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+    from airflow_provider_neptune_ml.progress import Listener
 
 # What Airflow lets a Dag pass for a templated argument: its value, a template, or the output of a task.
 TemplatedText: TypeAlias = str | XComArg
@@ -31,8 +33,8 @@ TemplatedList: TypeAlias = Sequence[str | XComArg] | str | XComArg
 TemplatedDict: TypeAlias = Mapping[str, Any] | str | XComArg
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
-# The hook, the kill of an operator and the watch of a sensor.
-_MADE_TO_RUN = {"hook", "_kill", "_watch"}
+# The hook, the XComs, the kill of an operator and the watch of a sensor.
+_MADE_TO_RUN = {"hook", "xcoms", "_kill", "_watch"}
 
 
 class NeptuneMLTask(BaseOperator):
@@ -52,6 +54,7 @@ class NeptuneMLTask(BaseOperator):
 
     kind: ClassVar[ResourceKind]
     template_fields: Sequence[str] = CONNECTION_FIELDS
+    operator_extra_links = ExtraLinks()
     ui_color = "#dcd6f7"
 
     def __init__(
@@ -96,6 +99,24 @@ class NeptuneMLTask(BaseOperator):
         for name in made:
             del vars(copied)[name]
         return copied
+
+    @cached_property
+    def xcoms(self) -> TaskXComs:
+        """What of the resource is in XCom. Built at run time, as the hook is."""
+        return TaskXComs(self.kind, self.log)
+
+    @property
+    def known_links(self) -> Mapping[str, str] | None:
+        """The links that this process knows, by the keys of their XComs; None: another one may."""
+        return self.xcoms.links
+
+    def show(self, context: Context, reply: Mapping[str, Any]) -> None:
+        """Have the links and the description of a reply in XCom."""
+        self.xcoms.show(task_instance_of(context), reply)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
+        """Return what hears of each reply while this task waits in a worker."""
+        return (lambda progress: self.show(context, progress.description),)
 
     @property
     def resource_id(self) -> str:

@@ -34,7 +34,9 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
     NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
     full_stop,
     restored_error,
 )
@@ -48,6 +50,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -62,6 +65,7 @@ from airflow_provider_neptune_ml.validation import (
     validate_flag,
     validate_seconds,
 )
+from airflow_provider_neptune_ml.xcoms import DESCRIPTION
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
@@ -71,6 +75,8 @@ T = TypeVar("T")
 
 # The XCom of a task with update=True that created its endpoint, which another process could not tell.
 _CREATED = "created"
+# For the one look at what is started without a wait.
+_LOOK_SECONDS = 5.0
 
 
 class NeptuneMLOperator(NeptuneMLTask):
@@ -121,6 +127,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
         if event["status"] == "failed":
+            self.show(context, event["description"])
             raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
         if event["status"] != "success":
             if event["status"] == "timeout":
@@ -128,8 +135,9 @@ class NeptuneMLOperator(NeptuneMLTask):
             raise restored_error(event["message"], event.get("error"))
         return self._finish(context, event["resource_id"], event["description"])
 
-    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
+    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         """Return the task's result once the wait is over."""
+        self.show(context, description)
         return resource_id
 
     def _await(self, context: Context, resource_id: str) -> str | None:
@@ -141,12 +149,16 @@ class NeptuneMLOperator(NeptuneMLTask):
         watch = Watch(
             self._wait(resource_id, started_at),
             log=self.log,
-            on_progress=lambda _: self.kill.appeared(),
+            on_progress=Listeners(self.log, *self.listeners(context)),
         )
         description = watch.wait(
             lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
         )
         return self._finish(context, resource_id, description)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
+        """Return what hears of each reply while this task waits in a worker."""
+        return (lambda _: self.kill.appeared(), *super().listeners(context))
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
         trigger = self._trigger(context, resource_id, started_at)
@@ -244,7 +256,6 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.cancel_on_kill = validate_flag("cancel_on_kill", cancel_on_kill)
         self.cancel_on_timeout = validate_flag("cancel_on_timeout", cancel_on_timeout)
         self.additional_parameters: Any = additional_parameters
-        self._pushed: dict[str, Any] = {}
 
     @property
     def required_fields(self) -> Sequence[str]:
@@ -280,14 +291,22 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             resource_id = submitted.resource_id
             self.push(context, self.kind.id_argument, resource_id)
             self.push(context, _CREATED, is_set(self.update) and self._is_ours)
-            self.push(context, "description", dict(submitted.description))
+            self.show(context, submitted.description)
             if not self.wait_for_completion:
+                self._describe_once(context, resource_id)
                 return self._consume(context, resource_id)
             try:
                 return self._await(context, resource_id)
             except NeptuneMLTimeoutError as error:
                 error.add_sentence(self._cancel_late())
                 raise
+
+    def _describe_once(self, context: Context, resource_id: str) -> None:
+        """Push the description of what no wait is going to describe."""
+        with suppress(NeptuneMLServiceError, NeptuneMLUnreachableError):
+            description = self._describe(resource_id, _LOOK_SECONDS)
+            self.push(context, DESCRIPTION, description)
+            self.show(context, description)
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
@@ -362,7 +381,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Cancel the job; called from a signal handler, and when ``execution_timeout`` has passed."""
         self.kill.receive()
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-        if timed_out and not (self._is_ours or self._pushed):
+        if timed_out and not (self._is_ours or self.xcoms.pushed):
             # Airflow 2 calls it before it resumes a task that timed out; one that began here knows its job.
             self._resume(get_current_context())
         if not (self._is_ours and (self.cancel_on_timeout if timed_out else self.cancel_on_kill)):
@@ -410,7 +429,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return bool(decision.action.name != "FAIL")
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
-        self.push(context, "description", dict(description))
+        self.push(context, DESCRIPTION, dict(description))
+        self.show(context, description)
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:
@@ -450,9 +470,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""
-        if value != self._pushed.get(key, type(value)()):
-            task_instance_of(context).xcom_push(key=key, value=value)
-            self._pushed[key] = value
+        self.xcoms.push(task_instance_of(context), key, value)
 
     def _cancel_late(self) -> str:
         """Cancel a job that timed out, if ``cancel_on_timeout``, and say what came of it."""

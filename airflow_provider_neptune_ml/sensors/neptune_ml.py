@@ -39,6 +39,7 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
     EndFromTrigger,
@@ -195,6 +196,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             # It may be wrong as well.
             self.validate_arguments(rendered=True)
             self._defer(context)
+        self.show(context, event.get("description") or {})
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
@@ -227,7 +229,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def _new_watch(self, context: Context) -> Watch:
         started_at = self._first_poke(context)
-        return Watch(self.wait(started_at), log=self.log)
+        listeners = Listeners(self.log, *self.listeners(context))
+        return Watch(self.wait(started_at), log=self.log, on_progress=listeners)
 
     def wait(self, started_at: float, latest: float = math.inf) -> Wait:
         """Describe the wait, from when until when at the latest (both in seconds since the epoch)."""

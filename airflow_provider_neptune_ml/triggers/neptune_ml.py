@@ -34,6 +34,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -48,7 +49,9 @@ from airflow_provider_neptune_ml.triggers.user_action import (
     cancel_reason_of,
     is_to_be_cancelled,
 )
+from airflow_provider_neptune_ml.triggers.xcoms import TriggerXComs
 from airflow_provider_neptune_ml.validation import is_id
+from airflow_provider_neptune_ml.xcoms import xcoms_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -162,6 +165,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire an event that says how."""
+        # Airflow sets the task instance after it has built the trigger.
+        self._xcoms = TriggerXComs(self.task_instance, self.log)
         try:
             watch = self._watch()
         except ValueError as error:
@@ -174,6 +179,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             if not AIRFLOW_CALLS_ON_KILL:
                 await self.on_kill()
             raise
+        finally:
+            self._xcoms.cancel()
         yield event
 
     async def _end_of(self, watch: Watch) -> TriggerEvent:
@@ -185,6 +192,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLTimeoutError as error:
             if self.cancel_on_timeout is not None:
                 error.add_sentence(await _promptly(self._cancel_late()))
+            await self._xcoms.finish()
             return self._failure("timeout", str(error))
         except NeptuneMLFailedError as error:
             return self._failure("failed", str(error), description=dict(error.description))
@@ -192,7 +200,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return self._failure("error", str(error), error=error_state(error))
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            return _ending(TaskSuccessEvent(xcoms={"return_value": dict(description)}), event)
+            xcoms = {"return_value": dict(description), **xcoms_of(find_kind(self.kind), description)}
+            return _ending(TaskSuccessEvent(xcoms=xcoms), event)
         return event
 
     async def on_kill(self) -> None:
@@ -294,7 +303,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             not_found_grace=self.not_found_grace,
         )
         taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
-        return Watch(wait, log=self.log, taken_over=taken_over)
+        listeners = Listeners(self.log, self._xcoms)
+        return Watch(wait, log=self.log, on_progress=listeners, taken_over=taken_over)
 
     async def _describe(self) -> Description:
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
@@ -324,7 +334,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         is_skipped = self.soft_fail and status != "error"
-        return _ending(TaskSkippedEvent() if is_skipped else TaskFailedEvent(), event)
+        xcoms = xcoms_of(find_kind(self.kind), payload.get("description", {}))
+        return _ending((TaskSkippedEvent if is_skipped else TaskFailedEvent)(xcoms=xcoms), event)
 
 
 def _ending(end: TriggerEvent, event: TriggerEvent) -> TriggerEvent:
