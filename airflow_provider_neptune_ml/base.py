@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+    from airflow_provider_neptune_ml.progress import Listener
 
 # What Airflow lets a Dag pass for a templated argument: its value, a template, or the output of a task.
 TemplatedText: TypeAlias = str | XComArg
@@ -98,6 +99,10 @@ class NeptuneMLTask(BaseOperator):
         for name in made:
             del vars(copied)[name]
         return copied
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:  # noqa: ARG002
+        """Return what hears of each reply while this task waits in a worker."""
+        return ()
 
     @property
     def resource_id(self) -> str:

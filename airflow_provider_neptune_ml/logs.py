@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_neptune_ml.kinds import ResourceKind, Stage
+from airflow_provider_neptune_ml.progress import Progress
 from airflow_provider_neptune_ml.retries import Log, jittered
 from airflow_provider_neptune_ml.text import https_link, one_line
 
@@ -340,15 +342,14 @@ class TaskLog:
         self._errors = 0
         self._not_before = 0.0
         self._is_closed = False
+        # The last reply.
+        self.latest: Mapping[str, Any] = {}
         # Whether all of the last stage's log has been printed.
         self.is_complete = False
 
-    def follow(self, description: Mapping[str, Any]) -> None:
-        """
-        Have a page of the stage at work be read, unless a thread is at it; return at once.
-
-        :param description: a reply to Get.
-        """
+    def follow(self, progress: Progress) -> None:
+        """Have a page of the stage at work be read, unless a thread is at it; return at once."""
+        description = self.latest = progress.description
         is_busy = self._reading is not None and not self._reading.done()
         if self._prints and not is_busy and time.monotonic() >= self._not_before:
             self._reading = self._submit(lambda source: self._read_page(source, description))
@@ -483,7 +484,8 @@ class TaskLog:
     def _print(self, cursor: Cursor, events: Sequence[Event]) -> None:
         if events and not cursor.is_announced:
             cursor.is_announced = True
-            self._say("%s: CloudWatch log of %s", self._name, cursor.streams)
+            since = f", from {_as_date(self._start.start)} on" if self._start.start else ""
+            self._say("%s: CloudWatch log (%s)%s", self._name, cursor.streams, since)
         for event in events:
             self._say("%s", line_of(event, cursor.streams))
 
@@ -519,6 +521,10 @@ def in_daemon(run: Callable[[], None]) -> Future[None]:
 
     threading.Thread(target=work, name="neptune-ml", daemon=True).start()
     return future
+
+
+def _as_date(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds // 1000, tz=timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def line_of(event: Event, streams: Streams) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,8 @@ def moto_server() -> Iterator[CloudWatch]:
 
 
 def _unless_there(logs: Any, make: Any) -> None:
-    try:
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
         make()
-    except logs.exceptions.ResourceAlreadyExistsException:
-        pass
 
 
 def lines_of(logged: str, marks: Sequence[str] = ("[algo-1]",)) -> list[str]:

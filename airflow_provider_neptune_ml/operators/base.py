@@ -50,6 +50,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -143,20 +144,16 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.kill.raise_if_received()
         if self.deferrable:
             self._defer(context, resource_id, started_at)
+        log = self._log_of(resource_id, started_at)
         watch = Watch(
             self._wait(resource_id, started_at),
             log=self.log,
-            on_progress=lambda _: self.kill.appeared(),
+            on_progress=Listeners(self.log, *self.listeners(context), log.follow),
         )
-        log = self._log_of(resource_id, started_at)
-
-        def fetch(left: float | None) -> dict[str, Any]:
-            description = self._describe(resource_id, left)
-            log.follow(description)
-            return description
-
         try:
-            description = watch.wait(fetch, sleep=self.kill.sleep, now=time.time)
+            description = watch.wait(
+                lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
+            )
         except NeptuneMLFailedError as error:
             self._print_rest(log, context, error.description, failed=True)
             raise
@@ -177,6 +174,10 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Print what is left of the log, before Airflow gives the task up."""
         seconds = seconds_left(execution_deadline(self, context), time.time())
         log.settle(description, failed=failed, seconds=seconds, check=self.kill.raise_if_received)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
+        """Return what hears of each reply while this task waits in a worker."""
+        return (lambda _: self.kill.appeared(), *super().listeners(context))
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
         trigger = self._trigger(context, resource_id, started_at)

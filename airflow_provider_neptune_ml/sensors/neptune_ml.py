@@ -41,6 +41,7 @@ from airflow_provider_neptune_ml.polling import (
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
     EndFromTrigger,
@@ -225,19 +226,14 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. Transient errors are retried here: a rescheduled sensor does not know since when."""
-        watch = self._watch = self._watch or self._new_watch(context)
         log = self._stage_log = self._stage_log or self._new_log(context)
-        latest: dict[str, Any] = {}
-
-        def fetch(left: float | None) -> dict[str, Any]:
-            nonlocal latest
-            latest = self._describe(left)
-            return latest
-
+        watch = self._watch = self._watch or self._new_watch(context, log)
         try:
-            while (description := watch.poll(fetch, time.time)) is None:
+            while (description := watch.poll(self._describe, time.time)) is None:
                 if not watch.is_retrying:
-                    self._print_some(log, context, latest)
+                    if self.reschedule and self.print_log:
+                        self._print_rest(log, context, log.latest)
+                        remember_position(context, log.position)
                     return PokeReturnValue(is_done=False)
                 time.sleep(watch.pause(time.time()))
         except NeptuneMLTimeoutError as error:
@@ -251,14 +247,6 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     def _new_log(self, context: Context) -> TaskLog:
         remembers = self.reschedule and self.print_log
         return task_log_of(self, self.resource_id, earlier_position(context) if remembers else Position())
-
-    def _print_some(self, log: TaskLog, context: Context, description: Mapping[str, Any]) -> None:
-        """Have a page of the log be printed; by a rescheduled sensor what came since its last poke."""
-        if not self.reschedule:
-            log.follow(description)
-        elif self.print_log:
-            self._print_rest(log, context, description)
-            remember_position(context, log.position)
 
     def _print_rest(
         self, log: TaskLog, context: Context, description: Mapping[str, Any], *, failed: bool = False
@@ -275,9 +263,10 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             return super()._get_next_poke_interval(started_at, run_duration, poke_count)
         return self._watch.pause(time.time())
 
-    def _new_watch(self, context: Context) -> Watch:
+    def _new_watch(self, context: Context, log: TaskLog) -> Watch:
         started_at = self._first_poke(context)
-        return Watch(self.wait(started_at), log=self.log)
+        listeners = Listeners(self.log, *self.listeners(context), log.follow)
+        return Watch(self.wait(started_at), log=self.log, on_progress=listeners)
 
     def wait(self, started_at: float, latest: float = math.inf) -> Wait:
         """Describe the wait, from when until when at the latest (both in seconds since the epoch)."""

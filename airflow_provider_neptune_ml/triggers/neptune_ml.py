@@ -25,9 +25,10 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     error_state,
 )
-from airflow_provider_neptune_ml.kinds import find_kind
+from airflow_provider_neptune_ml.kinds import ResourceKind, find_kind
 from airflow_provider_neptune_ml.logs import (
     DEFAULT_FAILURE_LOG_LINES,
+    FROM_THE_FIRST,
     Position,
     Source,
     TaskLog,
@@ -42,6 +43,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -181,12 +183,11 @@ class NeptuneMLJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire an event that says how."""
         try:
-            watch = self._watch()
+            watch, log = self._watch()
         except ValueError as error:
             yield self._event("unresolved", message=self._unresolved or str(error))
             return
         self._ends_at = watch.spec.deadline
-        log = self._log_of(watch)
         try:
             event = await self._end_of(watch, log)
         except asyncio.CancelledError:
@@ -198,16 +199,11 @@ class NeptuneMLJobTrigger(BaseTrigger):
         yield event
 
     async def _end_of(self, watch: Watch, log: TaskLog) -> TriggerEvent:
-        async def fetch() -> Description:
-            description = await self._describe()
-            log.follow(description)
-            return description
-
         try:
             # Waits that a triggerer takes over together should not all poll at once.
             first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
             await asyncio.sleep(random.uniform(0, first))  # noqa: S311
-            description = await watch.wait_async(fetch, sleep=asyncio.sleep, now=time.time)
+            description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
             if self.cancel_on_timeout is not None:
                 error.add_sentence(await _promptly(self._cancel_late()))
@@ -303,7 +299,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLError as error:
             return error
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> tuple[Watch, TaskLog]:
         if self._unresolved or not is_id(self.resource_id):
             raise ValueError(f"the id is rendered as {self.resource_id!r}")
         kind = find_kind(self.kind)
@@ -327,20 +323,23 @@ class NeptuneMLJobTrigger(BaseTrigger):
             not_found_grace=self.not_found_grace,
         )
         taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
-        return Watch(wait, log=self.log, taken_over=taken_over)
+        log = self._log_of(kind, taken_over_at(time.time()) if taken_over else FROM_THE_FIRST)
+        listeners = Listeners(self.log, *self._listeners(), log.follow)
+        return Watch(wait, log=self.log, on_progress=listeners, taken_over=taken_over), log
 
-    def _log_of(self, watch: Watch) -> TaskLog:
-        start = Position(int(self.log_start * 1000))
-        if watch.taken_over:
-            start = max(start, taken_over_at(time.time()))
+    def _listeners(self) -> tuple[Listener, ...]:
+        """Return what hears of each reply; it must not block the event loop."""
+        return ()
+
+    def _log_of(self, kind: ResourceKind, start: Position) -> TaskLog:
         return TaskLog(
-            watch.spec.kind,
+            kind,
             self.resource_id,
             log=self.log,
             submit=lambda run: asyncio.ensure_future(self._read_log(run)),
             print_log=self.print_log,
             failure_log_lines=self.failure_log_lines if self.fail_from_trigger else 0,
-            start=start,
+            start=max(start, Position(int(self.log_start * 1000))),
         )
 
     async def _read_log(self, run: Callable[[Source], None]) -> None:
