@@ -148,8 +148,12 @@ def streams_of(stage: Stage, part: Mapping[str, Any]) -> Streams | None:
 
 def streams_in(url: object) -> Streams | None:
     """Return the log group and the prefix in a link to AWS's console; None: it is no such link."""
-    parts = urlsplit(https_link(url))
-    if not _CONSOLES.search(parts.hostname or ""):
+    try:
+        parts = urlsplit(https_link(url))
+        host = parts.hostname or ""
+    except ValueError:
+        return None
+    if not _CONSOLES.search(host):
         return None
     # The newer console encodes twice, and writes $ for %.
     fragment = unquote(unquote(parts.fragment.replace("$", "%")))
@@ -218,7 +222,9 @@ class Cursor:
 
     def _is_new(self, event: Event) -> bool:
         is_read = _key(event) in self._seen or 0 < _arrival(event) <= self.after
-        return not is_read and _time(event) >= self.start
+        # Not every service that stands in for AWS's goes by the prefix.
+        is_meant = str(event.get("logStreamName") or "").startswith(self.streams.prefix)
+        return is_meant and not is_read and _time(event) >= self.start
 
     def _forget(self) -> None:
         times = sorted(self._seen.values())

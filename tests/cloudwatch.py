@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 import pytest
@@ -27,6 +28,10 @@ class CloudWatch:
     def client(self, service: str = "logs") -> Any:
         """Return a client of it."""
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        urlopen(Request(f"{self.url}/moto-api/reset", method="POST")).close()
 
     def write(self, group: str, stream: str, *messages: str, at: float | None = None) -> None:
         """Write events, a millisecond apart, into a stream, which is made if there is none."""
@@ -64,13 +69,3 @@ def moto_server() -> Iterator[CloudWatch]:
 def _unless_there(logs: Any, make: Any) -> None:
     with suppress(logs.exceptions.ResourceAlreadyExistsException):
         make()
-
-
-def lines_of(logged: str, marks: Sequence[str] = ("[algo-1]",)) -> list[str]:
-    """Return what was printed of a log, in its order."""
-    return [
-        line[line.index(mark) :].split("  ")[0].rstrip()
-        for line in logged.splitlines()
-        for mark in marks
-        if mark in line
-    ]

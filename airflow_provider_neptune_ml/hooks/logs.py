@@ -44,7 +44,10 @@ class LogsHook(AwsLogsHook):
     def __init__(self, hook: NeptuneMLHook) -> None:
         super().__init__(aws_conn_id=hook.aws_conn_id)
         # Looked up here: on Airflow 3.0, only the thread that executes the task may ask Airflow for it.
-        self.conn_config: AwsConnectionWrapper = hook.aws_settings(signed=True)
+        is_known = hook.cluster.iam_auth
+        self.conn_config: AwsConnectionWrapper = (
+            hook.conn_config if is_known else hook.aws_settings(signed=True)
+        )
         self._share = hook.share_data
 
     def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Session:
