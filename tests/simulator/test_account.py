@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from airflow_provider_neptune_ml.kinds import KINDS, ResourceKind
+from airflow_provider_neptune_ml.kinds import ENDPOINTS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.logs import streams_of
 from airflow_provider_neptune_ml.simulator import Simulator
 from tests.cloudwatch import CloudWatch, moto_server
@@ -54,7 +54,7 @@ def lines_in(account: CloudWatch, group: str) -> list[str]:
     return [event["message"] for event in events]
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [MODEL_TRAINING, ENDPOINTS], ids=lambda kind: kind.name)
 def test_each_stage_has_lines_where_its_link_leads(
     cluster: Simulator, account: CloudWatch, kind: ResourceKind
 ) -> None:
