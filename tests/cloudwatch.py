@@ -25,6 +25,12 @@ class CloudWatch:
 
     url: str
 
+    @property
+    def connection(self) -> dict[str, Any]:
+        """The AWS connection to it."""
+        extra = {"endpoint_url": self.url, "region_name": REGION}
+        return {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+
     def client(self, service: str = "logs") -> Any:
         """Return a client of it."""
         return boto3.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
@@ -47,11 +53,9 @@ class CloudWatch:
         self.write(PROCESSING, f"{description[member]['name']}/algo-1-1770000000", *messages, at=at)
 
 
-def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> None:
+def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Set the default AWS connection, to an account at a URL."""
-    settings = {"endpoint_url": url, "region_name": REGION, **extra}
-    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": settings}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(CloudWatch(url).connection))
 
 
 @contextmanager

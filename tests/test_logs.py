@@ -117,7 +117,9 @@ def printed(
     """What tasks and triggers have logged since it was asked for last, wherever this Airflow logs to."""
 
     def lines() -> list[str]:
-        said = [*capfd.readouterr().out.splitlines(), *(record.getMessage() for record in caplog.records)]
+        said = capfd.readouterr().out.splitlines()
+        if not lines_of(said):
+            said = [record.getMessage() for record in caplog.records]
         caplog.clear()
         return said
 

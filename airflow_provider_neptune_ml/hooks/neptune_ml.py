@@ -141,6 +141,7 @@ class NeptuneMLHook(AwsBaseHook):
         super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
         self._clients = Clients(self, time.monotonic())
         self._logs: LogSource | None = None
+        self._logs_lock = threading.Lock()
         self._renewing = threading.Lock()
         self._renewal_tried_at = -math.inf
 
@@ -222,10 +223,11 @@ class NeptuneMLHook(AwsBaseHook):
         """What reads CloudWatch Logs with the same settings; as of the last time they were read."""
         from airflow_provider_neptune_ml.hooks.logs import LogSource
 
-        clients = self._clients
-        if self._logs is None or self._logs.clients is not clients:
-            self._logs = LogSource(self, clients)
-        return self._logs
+        with self._logs_lock:
+            clients = self._clients
+            if self._logs is None or self._logs.clients is not clients:
+                self._logs = LogSource(self, clients)
+            return self._logs
 
     # What the clients are built of, see clients.py
 

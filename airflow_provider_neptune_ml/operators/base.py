@@ -91,6 +91,7 @@ class NeptuneMLOperator(NeptuneMLTask):
     not_found_grace: ClassVar[float] = 0.0
     cancel_on_kill: bool = False
     cancel_on_timeout: bool | None = None
+    update: TemplatedFlag = False
     print_log: bool = False
     failure_log_lines: int = 0
     _has_deferred = False
@@ -165,7 +166,7 @@ class NeptuneMLOperator(NeptuneMLTask):
 
     def _log_of(self, resource_id: str, started_at: float = 0.0) -> TaskLog:
         """Return what prints the log of a resource; of one that is updated, from now on."""
-        is_update = is_set(getattr(self, "update", False))
+        is_update = is_set(self.update)
         return task_log_of(self, resource_id, Position(int(started_at * 1000) if is_update else 0))
 
     def _print_rest(
@@ -193,7 +194,7 @@ class NeptuneMLOperator(NeptuneMLTask):
             cancel_on_kill=self.cancel_on_kill and self._is_ours,
             cancel_on_timeout=self.cancel_on_timeout and self._is_ours,
             print_log=self.print_log,
-            log_start=started_at if is_set(getattr(self, "update", False)) else 0.0,
+            log_start=started_at if is_set(self.update) else 0.0,
             hook_parameters=self.hook_parameters,
         )
 
@@ -265,7 +266,6 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     alternatives: ClassVar[Sequence[Sequence[str]]] = ()
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
-    update: TemplatedFlag = False
 
     def __init__(
         self,

@@ -39,5 +39,7 @@ def earlier_position(context: Context) -> Position:
 def remember_position(context: Context, position: Position) -> None:
     """Leave word for the next poke."""
     ti = task_instance_of(context)
+    if not position.after:
+        return
     with suppress(Exception):  # whatever an XCom backend raises: no log fails a task
         ti.xcom_push(key=f"neptune_ml_log_{ti.try_number}_{position.start}_{position.after}", value=True)
