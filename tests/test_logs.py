@@ -17,7 +17,11 @@ import pytest
 from airflow.exceptions import AirflowRescheduleException
 
 from airflow_provider_neptune_ml import logs
-from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, AirflowFailException
+from airflow_provider_neptune_ml.compat import (
+    AIRFLOW_V_3_0_PLUS,
+    CAN_RUN_WITHOUT_WORKER,
+    AirflowFailException,
+)
 from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import (
@@ -36,17 +40,15 @@ from airflow_provider_neptune_ml.sensors.neptune_ml import (
     NeptuneMLModelTrainingJobSensor,
 )
 from airflow_provider_neptune_ml.simulator import Simulator
+from tests import modes
 from tests.cloudwatch import PROCESSING, CloudWatch, connect_aws, moto_server
 from tests.contexts import KEY, context
-from tests.modes import Mode, World, first_event
+from tests.modes import Clock, Mode, World, first_event
 from tests.raw_server import reply, serve
 from tests.task_states import LeftAs
-from tests.test_outcomes import SENSORS, STARTS, wait, world
 from tests.triggers.waits import trigger
 
-__all__ = ["world"]
-
-pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
+pytestmark = pytest.mark.usefixtures("connection")
 
 STREAMS = Streams(PROCESSING, "mine")
 PART = {"name": "mine", "status": "InProgress"}
@@ -134,9 +136,35 @@ def lines_of(said: list[str]) -> list[str]:
 
 # In every mode
 
+MODES = (
+    modes.poke,
+    modes.deferrable,
+    pytest.param(
+        modes.from_trigger,
+        marks=pytest.mark.skipif(not CAN_RUN_WITHOUT_WORKER, reason="only Airflow 3.3 can begin there"),
+    ),
+    modes.start,
+    modes.start_deferrable,
+)
 
-# Rescheduled ones see below.
-@pytest.mark.parametrize("mode", [SENSORS[0], *SENSORS[2:], *STARTS])
+
+@pytest.fixture
+def world(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A cluster without a resource, and its clock for everything."""
+    clock = Clock(simulator)
+    clock.install(monkeypatch)
+    return World(clock, logged=str)
+
+
+def wait(mode: Mode, world: World, *events: Any, **settings: Any) -> modes.Ending:
+    """Wait for a training that is under way, and to which things happen from pause to pause."""
+    if mode not in (modes.start, modes.start_deferrable):
+        world.simulator.seed("modeltraining", "mine", status="InProgress")
+    world.clock.then.extend(events)
+    return mode(world, **settings)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_printed_once_each_and_from_the_start(
     mode: Mode, world: World, cloudwatch: CloudWatch, printed: Callable[[], list[str]]
 ) -> None:
@@ -157,7 +185,7 @@ def test_printed_once_each_and_from_the_start(
     assert lines_of(printed()) == [f"[algo-1] {word}" for word in ("first", "second", "third", "last")]
 
 
-@pytest.mark.parametrize("mode", [*SENSORS[:3], *STARTS])
+@pytest.mark.parametrize("mode", [*MODES, modes.reschedule])
 def test_last_lines_of_the_stage_that_failed(
     mode: Mode, world: World, cloudwatch: CloudWatch, printed: Callable[[], list[str]]
 ) -> None:
