@@ -142,7 +142,7 @@ def streams_of(stage: Stage, part: Mapping[str, Any]) -> Streams | None:
     linked = streams_in(part.get("cloudwatchLogUrl"))
     if linked and (linked.group != stage.log_group or not stage.has_own_log_group):
         return linked
-    name = linked.prefix if linked else part.get("name")
+    name: Any = linked.prefix if linked else part.get("name")
     return Streams(*stage.log_streams(name)) if _is(_STREAM, name) else None
 
 
@@ -342,8 +342,10 @@ class TaskLog:
         # The stage at work, and those before it until their log is read to its end; by their member.
         self._cursors: dict[str, Cursor] = {}
         self._current = ""
-        # The stages of one job: a process that goes on where another was has to finish those before, once.
-        self._is_resumed = start.after > 0
+        # The stages that were come across. Those that had ended before the first reply are left out, but where
+        # another process has begun with them.
+        self._known: set[str] = set()
+        self._skips = not start.after
         self._reported: set[str] = set()
         self._errors = 0
         self._not_before = 0.0
@@ -356,9 +358,13 @@ class TaskLog:
     def follow(self, progress: Progress) -> None:
         """Have a page of the stage at work be read, unless a thread is at it; return at once."""
         description = self.latest = progress.description
+        if not self._prints:
+            return
+        # Here, as threads may come late, and one after the other in any order.
+        self._aim(description)
         is_busy = self._reading is not None and not self._reading.done()
-        if self._prints and not is_busy and time.monotonic() >= self._not_before:
-            self._reading = self._submit(lambda source: self._read_page(source, description))
+        if not is_busy and time.monotonic() >= self._not_before:
+            self._reading = self._submit(self._read_page)
 
     def finish(self, description: Mapping[str, Any], *, failed: bool, seconds: float) -> Reading | None:
         """
@@ -371,6 +377,7 @@ class TaskLog:
         """
         if not (self._prints or (failed and self._failure_lines)):
             return None
+        self._aim(description)
         until = time.monotonic() + seconds
         return self._submit(lambda source: self._read_rest(source, description, failed=failed, until=until))
 
@@ -411,10 +418,9 @@ class TaskLog:
         positions = [cursor.position for cursor in self._cursors.values()] or [self._start]
         return Position(min(each.start for each in positions), max(each.after for each in positions))
 
-    def _read_page(self, source: Source, description: Mapping[str, Any]) -> None:
+    def _read_page(self, source: Source) -> None:
         with self._lock:
             try:
-                self._aim(description)
                 for member, cursor in tuple(self._cursors.items()):
                     self._print(cursor, cursor.read(source, _PAGE_LINES))
                     if cursor.token is None and member != self._current:
@@ -437,8 +443,7 @@ class TaskLog:
         with self._lock:
             try:
                 if self._prints:
-                    self._aim(description)
-                    drained = [self._drain(source, each, until) for each in self._cursors.values()]
+                    drained = [self._drain(source, each, until) for each in tuple(self._cursors.values())]
                     self.is_complete = bool(drained) and all(drained)
                 if failed and self._failure_lines and not self.is_complete:
                     self._print_last(source, description, until)
@@ -469,22 +474,25 @@ class TaskLog:
             self._warn("%s", line_of(event, streams))
 
     def _aim(self, description: Mapping[str, Any]) -> None:
-        """Begin with the log of the stage at work, and of those before it that another process has begun."""
+        """Begin with the log of the stage at work, and of those that were since the last reply."""
         current = self._kind.current_stage(description)
-        self._current = current[0].member if current else ""
+        if not current:
+            return
+        self._current = current[0].member
         for stage, part in self._kind.stages_in(description):
-            is_meant = stage.member == self._current or self._is_resumed
-            if is_meant and stage.member not in self._cursors and (streams := self._streams_of(stage, part)):
-                self._cursors[stage.member] = Cursor(streams, *self._start)
-            if stage.member == self._current:
+            is_current = stage.member == self._current
+            if stage.member not in self._known and (streams := self._streams_of(stage, part)):
+                self._known.add(stage.member)
+                if is_current or not self._skips:
+                    self._cursors[stage.member] = Cursor(streams, *self._start)
+            if is_current:
                 break
+        self._skips = False
 
     def _streams_of(self, stage: Stage, part: Mapping[str, Any]) -> Streams | None:
         streams, url = streams_of(stage, part), part.get("cloudwatchLogUrl")
         if url and not streams_in(url):
             self._report(f"the link in the reply is not one of AWS's to a log: {url}")
-        elif not streams:
-            self._report(f"the reply has no link to it, and no name of the {stage.resource}")
         return streams
 
     def _print(self, cursor: Cursor, events: Sequence[Event]) -> None:
@@ -521,7 +529,8 @@ def in_daemon(run: Callable[[], None]) -> Future[None]:
 
     def work() -> None:
         try:
-            future.set_result(run())
+            run()
+            future.set_result(None)
         except BaseException as error:  # whatever it is, whoever waits gets it
             future.set_exception(error)
 

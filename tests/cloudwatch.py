@@ -33,7 +33,8 @@ class CloudWatch:
 
     def client(self, service: str = "logs") -> Any:
         """Return a client of it."""
-        return boto3.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
+        session: Any = boto3.Session()
+        return session.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
 
     def reset(self) -> None:
         """Forget everything."""

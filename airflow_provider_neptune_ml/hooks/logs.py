@@ -19,7 +19,6 @@ from airflow_provider_neptune_ml.text import one_line
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
     from boto3.session import Session
-    from botocore.client import BaseClient
 
     from airflow_provider_neptune_ml.hooks.clients import Clients
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
@@ -69,7 +68,7 @@ class LogSource:
     def __init__(self, hook: NeptuneMLHook, clients: Clients) -> None:
         self.clients = clients
         self._lock = threading.Lock()
-        self._client: BaseClient | None = None
+        self._client: Any = None
         self._aws_conn_id = hook.aws_conn_id
         self._hook: LogsHook | None = None
         self._fault: LogUnavailable | None = None
@@ -93,7 +92,7 @@ class LogSource:
             raise self._translated(error, streams) from None
         return reply
 
-    def _built(self) -> BaseClient:
+    def _built(self) -> Any:
         """Return the client; built in a thread, as it may ask AWS for credentials."""
         if self._fault or not self._hook:
             raise self._fault or LogUnavailable("not connected")

@@ -22,7 +22,7 @@ METRICS = {
     "test_metrics_info.json": {"accuracy": 0.86, "macro avg": {"f1-score": 0.84}, "MSE": 0.14},
 }
 _EPOCHS = 10
-_TIMES = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
+_TIMES: Any = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
 # Of anybody: what listens at the endpoint asks for none in particular.
 _CREDENTIALS = {"aws_access_key_id": "simulator", "aws_secret_access_key": "simulator"}
 _log = logging.getLogger(__name__)
@@ -96,8 +96,9 @@ class Account:
             import boto3
             from botocore.config import Config
 
-            credentials = {} if _has_credentials() else _CREDENTIALS
-            self._clients[service] = boto3.Session(region_name=self._region, **credentials).client(
+            credentials: Any = {} if _has_credentials() else _CREDENTIALS
+            session: Any = boto3.Session(region_name=self._region, **credentials)
+            self._clients[service] = session.client(
                 service, endpoint_url=self._endpoint_url, config=Config(**_TIMES)
             )
         return self._clients[service]
