@@ -342,7 +342,7 @@ class TaskLog:
         # The stage at work, and those before it until their log is read to its end; by their member.
         self._cursors: dict[str, Cursor] = {}
         self._current = ""
-        # The stages that were come across. Those that had ended before the first reply are left out, but where
+        # The stages in the replies. Those that had ended before the first reply are left out, except where
         # another process has begun with them.
         self._known: set[str] = set()
         self._skips = not start.after

@@ -31,6 +31,7 @@ def modules_after(code: str) -> set[str]:
         "sensors.neptune_ml",
         "triggers.neptune_ml",
         "triggers.events",
+        "links.neptune_ml",
         "pipeline",
         "compat",
         "exceptions",
