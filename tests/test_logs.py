@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait as wait_for
 from datetime import datetime, timedelta, timezone
 from threading import Event
 from types import SimpleNamespace
@@ -108,8 +107,9 @@ def in_daemon_of(hook: NeptuneMLHook) -> Callable[[Callable[[Any], None]], Any]:
 def poll(log: TaskLog, description: Any = RUNNING) -> None:
     """Poll once, and wait until what was read is printed."""
     log.follow(Progress(DATA_PROCESSING, description))
-    if log._reading:
-        wait_for([log._reading])  # type: ignore[list-item]
+    reading: Any = log._reading
+    if reading:
+        reading.result()
 
 
 @pytest.fixture
@@ -185,6 +185,7 @@ def test_printed_once_each_and_from_the_start(
     assert lines_of(printed()) == [f"[algo-1] {word}" for word in ("first", "second", "third", "last")]
 
 
+@pytest.mark.usefixtures("airflow_database")
 @pytest.mark.parametrize("mode", [*MODES, modes.reschedule])
 def test_last_lines_of_the_stage_that_failed(
     mode: Mode, world: World, cloudwatch: CloudWatch, printed: Callable[[], list[str]]
@@ -290,15 +291,16 @@ def poke(keys: list[str], *, try_number: int = 1) -> None:
 @pytest.mark.skipif(AIRFLOW_V_3_0_PLUS, reason="only Airflow 2 has the pokes in reach")
 def test_a_rescheduled_sensor_of_airflow_2_prints_what_came_since(left_as: LeftAs) -> None:
     """Airflow 2 knows when the last poke ended: from a second before, lines are printed."""
-    from airflow.models.taskreschedule import TaskReschedule
+    from airflow.models import taskreschedule
     from airflow.utils.session import create_session
 
+    row: Any = taskreschedule.TaskReschedule
     left_as("running")
     ended = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
     pokes = [{"start_date": ended, "end_date": ended - timedelta(hours=hours)} for hours in (1, 0)]
     with create_session() as session:
         for each in pokes:
-            session.add(TaskReschedule(**KEY, try_number=1, **each, reschedule_date=ended))
+            session.add(row(**KEY, try_number=1, **each, reschedule_date=ended))
 
     position = earlier_position(context(**KEY))
 
@@ -564,12 +566,12 @@ def test_silence_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         log.follow(Progress(DATA_PROCESSING, RUNNING))
         log.follow(Progress(DATA_PROCESSING, RUNNING))
-        reading = log.finish(RUNNING, failed=True, seconds=0.05)
+        reading: Any = log.finish(RUNNING, failed=True, seconds=0.05)
         log.settle(RUNNING, failed=True, seconds=0.05)
         assert said.lines == ["Data processing job 'mine': CloudWatch log: no answer in time"]
     finally:
         let_go.set()
-    wait_for([reading])  # type: ignore[list-item]
+    reading.result()
     assert len(said.lines) == 1
 
 
