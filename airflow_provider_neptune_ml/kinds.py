@@ -76,6 +76,7 @@ class Stage:
     :param resource: the resource type in its ARN.
     :param log_group: the CloudWatch log group it writes to.
     :param link: the button in Airflow's UI that leads to it.
+    :param has_own_log_group: whether each resource has a group of its own, below that.
     """
 
     member: str
@@ -83,6 +84,7 @@ class Stage:
     resource: str
     log_group: str
     link: str
+    has_own_log_group: bool = False
 
     def log_of(self, part: Mapping[str, Any]) -> str:
         """
@@ -92,6 +94,16 @@ class Stage:
         """
         name = part.get("name") or "(unnamed)"
         return f"CloudWatch log group {self.log_group}, SageMaker {self.resource} {name}."
+
+    def log_streams(self, name: str) -> tuple[str, str]:
+        """
+        Return the log group, and how the names of the log streams in it begin.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+
+        :param name: the name of the SageMaker resource.
+        """
+        return (f"{self.log_group}/{name}", "") if self.has_own_log_group else (self.log_group, name)
 
 
 @dataclass(frozen=True)
@@ -298,7 +310,16 @@ ENDPOINTS = ResourceKind(
     list_operation="ListMLEndpoints",
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
-    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", "SageMaker endpoint"),),
+    stages=(
+        Stage(
+            "endpoint",
+            "endpoint",
+            "endpoint",
+            "/aws/sagemaker/Endpoints",
+            "SageMaker endpoint",
+            has_own_log_group=True,
+        ),
+    ),
 )
 
 KINDS: dict[str, ResourceKind] = {

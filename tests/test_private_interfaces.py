@@ -207,3 +207,21 @@ def test_stores_of_state() -> None:
 
     for store in (context.TaskStateStoreAccessor, context.AssetStateStoreAccessors):
         assert {"get", "set", "delete"} <= set(dir(store)), store
+
+
+@needs_airflow_3
+def test_xcoms_that_were_cleared() -> None:
+    """compat.py reads which XComs Airflow has cleared before a poke."""
+    from airflow.sdk.api.datamodels._generated import TIRunContext
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    assert "xcom_keys_to_clear" in TIRunContext.model_fields
+    assert "_ti_context_from_server" in RuntimeTaskInstance.__private_attributes__
+
+
+@needs_airflow_2
+def test_pokes_of_a_sensor() -> None:
+    """compat.py asks when the last one ended."""
+    from airflow.models.taskreschedule import TaskReschedule
+
+    assert {"ti", "descending"} <= parameters(TaskReschedule.stmt_for_task_instance)

@@ -122,6 +122,12 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--state", metavar="FILE", help="keep the resources in this file over a restart")
     add("--journal-size", type=int, default=1000, metavar="N", help="requests to remember (default: 1000)")
     add(
+        "--aws-endpoint-url",
+        metavar="URL",
+        help="write each stage's log and a trained model's metrics to CloudWatch Logs and S3 there, such as "
+        "moto's server",
+    )
+    add(
         "--no-access-log",
         dest="access_log",
         action="store_false",
@@ -152,6 +158,7 @@ def _build_simulator(given: argparse.Namespace) -> Simulator:
         training_job_names=given.training_job_name,
         state_file=given.state,
         journal_size=given.journal_size,
+        aws_endpoint_url=given.aws_endpoint_url,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator import errors
+from airflow_provider_neptune_ml.simulator.account import Account
 from airflow_provider_neptune_ml.simulator.model import instance_types
 from airflow_provider_neptune_ml.simulator.planning import plan
 from airflow_provider_neptune_ml.simulator.preconditions import check_preconditions
@@ -59,6 +60,8 @@ class Service:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
+        url = settings.aws_endpoint_url
+        self._account = Account(url, settings.region) if url else None
         self._verbs = {"start": self._start, "get": self._get, "list": self._list, "stop": self._stop}
 
     def answer(self, call: Call) -> dict[str, Any]:
@@ -119,7 +122,10 @@ class Service:
         return existing
 
     def _get(self, call: Call) -> dict[str, Any]:
-        return self._visible(call).describe(self._store.clock.now())
+        resource, now = self._visible(call), self._store.clock.now()
+        if self._account:
+            self._account.write(resource, now)
+        return resource.describe(now)
 
     def _list(self, call: Call) -> dict[str, Any]:
         count = _read_max_items(call.query.get("maxItems"))

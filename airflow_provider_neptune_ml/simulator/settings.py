@@ -26,7 +26,17 @@ DURATIONS: dict[str, dict[str, float]] = {
 }
 STOP = "stop"
 # Of the wrong type these would be found out late.
-_CHECKED = ("host", "port", "allowed_hosts", "speed", "durations", "region", "appears_after", "journal_size")
+_CHECKED = (
+    "host",
+    "port",
+    "allowed_hosts",
+    "speed",
+    "durations",
+    "region",
+    "appears_after",
+    "journal_size",
+    "aws_endpoint_url",
+)
 STOP_SECONDS = 45.0
 
 
@@ -65,6 +75,9 @@ class Settings:
         (default: none).
     :param journal_size: how many requests the journal keeps, as far as they have 4 MiB together (default:
         1000).
+    :param aws_endpoint_url: where CloudWatch Logs and S3 are, such as moto's server: each stage's log lines
+        and the metrics of a trained model are written there, with the credentials in the environment or,
+        without any, dummy ones (default: none are written).
     """
 
     host: str = "127.0.0.1"
@@ -87,6 +100,7 @@ class Settings:
     training_job_names: Collection[str] = ()
     state_file: str | None = None
     journal_size: int = 1000
+    aws_endpoint_url: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that make no sense, before anything listens."""
@@ -106,6 +120,8 @@ class Settings:
             raise ValueError(
                 f"host={self.host!r}: other machines could reach it; say allow_remote if they shall"
             )
+        if not (self.aws_endpoint_url or "http://").startswith(("http://", "https://")):
+            raise ValueError(f"aws_endpoint_url={self.aws_endpoint_url!r}: must be an http or https URL")
         if self.ssl_keyfile and not self.ssl_certfile:
             raise ValueError("ssl_keyfile: needs ssl_certfile")
         for path in filter(None, (self.ssl_certfile, self.ssl_keyfile)):

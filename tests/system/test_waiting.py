@@ -17,6 +17,7 @@ from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import DagRun, until
+from tests.cloudwatch import CloudWatch, moto_server
 
 SUCCEEDING = {
     "deferred",
@@ -37,9 +38,16 @@ WITHOUT_WORKER = {"by_output", "by_pull", "by_params", "by_run", "failed_without
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Simulator]:
+def account() -> Iterator[CloudWatch]:
+    """The AWS account in which the jobs' logs are."""
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(account: CloudWatch) -> Iterator[Simulator]:
     """A simulated cluster with jobs that go on until a test ends them, and one that has failed."""
-    with Simulator(clock="manual", journal_size=100_000) as simulator:
+    with Simulator(clock="manual", journal_size=100_000, aws_endpoint_url=account.url) as simulator:
         for job_id in ("mine", *ENDLESS.values()):
             simulator.seed("modeltraining", job_id, status="InProgress")
         simulator.seed("modeltraining", "broken", status="InProgress")
@@ -48,9 +56,12 @@ def cluster() -> Iterator[Simulator]:
 
 
 @pytest.fixture(scope="module")
-def airflow(cluster: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
+def airflow(
+    cluster: Simulator, account: CloudWatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LocalAirflow]:
     """A real Airflow with the Dags of these tests."""
     env = {
+        "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(account.connection),
         "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection),
         # After so many seconds, instead of 30, the triggers of a killed triggerer are up for another.
         "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
@@ -175,6 +186,25 @@ def test_an_ended_job_is_not_retried(run: DagRun) -> None:
     assert "'broken' ended as Failed in stage 'hyperparameter tuning': AlgorithmError: no" in run.log(
         "failed"
     )
+
+
+@pytest.mark.parametrize("task_id", ["failed", "failed_without_worker"])
+def test_a_failure_has_the_stages_last_lines(run: DagRun, task_id: str) -> None:
+    """The failed stage's last lines are in the task's log, then the error, whoever ends the task."""
+    log = run.log(task_id)
+
+    assert re.search(r"\[001-\w+/algo-1\] RuntimeError: AlgorithmError: no", log), log
+    assert log.rindex("RuntimeError: AlgorithmError: no") < log.rindex("'broken' ended as Failed")
+
+
+@pytest.mark.parametrize("task_id", ["deferred", "by_params", "rescheduled"])
+def test_printed_log(run: DagRun, task_id: str) -> None:
+    """The stages' lines are in the log of a task in the triggerer, and of a rescheduled one."""
+    log = run.log(task_id)
+
+    assert log.count("[algo-1] model transform: 10 of 10; reporting success") == 1, log
+    # A triggerer that was killed in between may print it again.
+    assert log.count("[algo-1] Starting processing-job mine-") == 1 or task_id != "rescheduled", log
 
 
 @pytest.mark.skipif(

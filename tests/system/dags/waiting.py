@@ -33,7 +33,10 @@ with DAG(
     several = name_of_job.override(task_id="several").expand(name=["mine", "mine"])
 
     deferred = NeptuneMLModelTrainingJobSensor(
-        task_id="deferred", job_id="mine", deferrable=True, poke_interval=1
+        task_id="deferred", job_id="mine", deferrable=True, poke_interval=1, print_log=True
+    )
+    rescheduled = NeptuneMLModelTrainingJobSensor(
+        task_id="rescheduled", job_id="mine", mode="reschedule", poke_interval=5, print_log=True
     )
     by_output = NeptuneMLModelTrainingJobSensor(
         task_id="by_output",
@@ -44,7 +47,7 @@ with DAG(
         task_id="by_pull", job_id="{{ ti.xcom_pull(task_ids='started') }}", **WITHOUT_WORKER
     )
     by_params = NeptuneMLModelTrainingJobSensor(
-        task_id="by_params", job_id="{{ params.job_id }}", **WITHOUT_WORKER
+        task_id="by_params", job_id="{{ params.job_id }}", print_log=True, **WITHOUT_WORKER
     )
     by_run = NeptuneMLModelTrainingJobSensor(
         task_id="by_run", job_id="{{ dag_run.conf['job_id'] }}", **WITHOUT_WORKER
