@@ -9,10 +9,10 @@ resource, and the hook that has read the connection serves again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
+from airflow_provider_neptune_ml.assets.neptune_ml import sanitize_uri
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     MODEL_TRAINING,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 # The namespace and the name of a dataset.
 Named: TypeAlias = tuple[str, str]
 
-_DEFAULT_PORT = 8182
 _LOOK_UP_SECONDS = 3.0
 _READ = ("input_data_s3_location",)
 _WRITTEN = (
@@ -60,24 +59,22 @@ class ReportsLineage:
 
     # Whether the resource is what the task makes, or what it waits for or reads.
     makes_resource: ClassVar[bool] = False
-    # What came last in this process.
-    last_description: Mapping[str, Any] = MappingProxyType({})
 
-    def get_openlineage_facets_on_start(self) -> OperatorLineage:
+    def get_openlineage_facets_on_start(self) -> OperatorLineage[Any, Any]:
         """Return the S3 locations among the arguments."""
         return _lineage_of(self, has_run=False)
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the inputs and outputs, with what is known of the jobs."""
         # On Airflow 3.0 it asks the task whose templates are not rendered.
         return _lineage_of(getattr(task_instance, "task", None) or self, has_run=True)
 
-    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage:
+    def get_openlineage_facets_on_failure(self, task_instance: Any) -> OperatorLineage[Any, Any]:
         """Return the same of a task that failed: its job may have written a part."""
         return self.get_openlineage_facets_on_complete(task_instance)
 
 
-def _lineage_of(task: Any, *, has_run: bool) -> OperatorLineage:
+def _lineage_of(task: Any, *, has_run: bool) -> OperatorLineage[Any, Any]:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from openlineage.client.event_v2 import Dataset
 
@@ -92,7 +89,9 @@ def _lineage_of(task: Any, *, has_run: bool) -> OperatorLineage:
 
 def _datasets(task: Any, hook: NeptuneMLHook | None) -> tuple[list[Named], list[Named]]:
     """Return what a task reads, and what it writes; without a hook, as far as its arguments tell."""
-    arguments = {name: getattr(task, name, None) for name in (*_READ, *_WRITTEN, *_CUSTOM_MODELS, *_JOBS)}
+    arguments: dict[str, Any] = {
+        name: getattr(task, name, None) for name in (*_READ, *_WRITTEN, *_CUSTOM_MODELS, *_JOBS)
+    }
     outputs = _made(task.kind, task.last_description) or _s3(arguments[name] for name in _WRITTEN)
     own = _named(hook, [(task.kind, task.last_description.get("id") or task.resource_id)])
     if not task.makes_resource:
@@ -128,15 +127,19 @@ def _named(hook: NeptuneMLHook | None, resources: Iterable[tuple[ResourceKind, A
     """Return the datasets of jobs and endpoints, which are named as in the URIs of their assets."""
     if hook is None:
         return []
-    cluster = urlsplit(hook.cluster.endpoint_url).netloc.removesuffix(f":{_DEFAULT_PORT}")
-    return [(f"neptune-ml://{cluster}", f"{kind.name}/{id_}") for kind, id_ in resources if is_valid_id(id_)]
+    cluster = urlsplit(hook.cluster.endpoint_url).netloc
+    uris = (f"neptune-ml://{cluster}/{kind.name}/{id_}" for kind, id_ in resources if is_valid_id(id_))
+    normal = (sanitize_uri(urlsplit(uri)) for uri in uris)
+    return [(f"{uri.scheme}://{uri.netloc}", uri.path.lstrip("/")) for uri in normal]
 
 
 def _made_by(
     hook: NeptuneMLHook | None, jobs: Iterable[tuple[ResourceKind, str]], log: Log
 ) -> Iterator[Named]:
     """Yield what jobs have made; they are described, up to the first one that can't be."""
-    for kind, job_id in jobs if hook else ():
+    if hook is None:
+        return
+    for kind, job_id in jobs:
         try:
             # With the short time-outs of a kill.
             description = hook.describe(kind, job_id, urgent=True)

@@ -8,6 +8,8 @@ run, or when the endpoint was deleted.
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCreateEndpointOperator,
     NeptuneMLModelMetricsOperator,
@@ -88,9 +90,9 @@ with DAG(
     )
 
     @task
-    def serving(job_id: str) -> str:
+    def serving(job_id: Any) -> str:
         """Note the training whose model serves: Neptune's description of an endpoint doesn't name it."""
-        return job_id
+        return str(job_id)
 
     good_enough >> better >> deploy >> serving(train.output)
     # [END deploy_if_better]

@@ -224,14 +224,14 @@ def test_s3_is_asked_with_the_settings_of_the_hook(
     )
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", aws_connection("http://127.0.0.1:2"))
 
-    client = NeptuneMLHook(config={"read_timeout": 9}, verify=False)._s3_hook().conn
+    client: Any = NeptuneMLHook(config={"read_timeout": 9}, verify=False)._s3_hook().conn
     options = vars(client.meta.config)
     assert client.meta.endpoint_url == "http://127.0.0.1:1"
     assert client.meta.region_name == "eu-west-2"
     assert (options["connect_timeout"], options["read_timeout"]) == (8, 9)
     assert client._endpoint.http_session._verify is False
 
-    other = NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")._s3_hook().conn
+    other: Any = NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")._s3_hook().conn
     assert (other.meta.endpoint_url, other.meta.region_name) == ("http://127.0.0.1:2", "eu-west-1")
 
 
@@ -336,7 +336,8 @@ def test_bounds_may_be_templates(native: bool) -> None:
     """One, or all of them, and of text too."""
     with DAG("gate", schedule=None, render_template_as_native_obj=native):
         task = check(minimum={"eval.mrr": "{{ least }}"}, maximum="{{ most }}", job_id="{{ job }}")
-    task.render_template_fields({"least": "0.5", "most": {"eval.rmse": "2"}, "job": "mine"})
+    known: Any = {"least": "0.5", "most": {"eval.rmse": "2"}, "job": "mine"}
+    task.render_template_fields(known)
 
     task.validate_arguments(rendered=True)
     assert (task.minimum, task.maximum) == ({"eval.mrr": 0.5}, {"eval.rmse": 2})

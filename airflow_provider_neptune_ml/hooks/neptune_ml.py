@@ -495,7 +495,7 @@ class NeptuneMLHook(AwsBaseHook):
 
     def _s3_hook(self) -> S3Hook:
         """Return Amazon's hook for S3, with the settings of this one."""
-        settings = {
+        settings: dict[str, Any] = {
             "aws_conn_id": self.aws_conn_id,
             "region_name": self.conn_config.region_name,
             "verify": self._verify,
