@@ -19,6 +19,7 @@ from typing import Any
 # https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-exceptions.html
 ID_MAX_LENGTH = 48
 ID_RULE = f"1-{ID_MAX_LENGTH} letters, digits or hyphens"
+_SHOWN_OF_QUERY = 60
 _ID_PATTERN = re.compile(rf"[A-Za-z0-9-]{{1,{ID_MAX_LENGTH}}}")
 
 
@@ -75,12 +76,14 @@ class Stage:
     :param title: its name in messages.
     :param resource: the resource type in its ARN.
     :param log_group: the CloudWatch log group it writes to.
+    :param name_key: the XCom that has its name in SageMaker, where other tasks need it.
     """
 
     member: str
     title: str
     resource: str
     log_group: str
+    name_key: str | None = None
 
     def log_of(self, part: Mapping[str, Any]) -> str:
         """
@@ -187,6 +190,14 @@ class ResourceKind:
             if isinstance(part, Mapping) and part:
                 yield stage, part
 
+    def names_in(self, description: Mapping[str, Any]) -> dict[str, str]:
+        """Return the names in SageMaker that a description has for other tasks, by their XComs."""
+        return {
+            stage.name_key: part["name"]
+            for stage, part in self.stages_in(description)
+            if stage.name_key and part.get("name")
+        }
+
     def current_stage(self, description: Mapping[str, Any]) -> tuple[Stage, Mapping[str, Any]] | None:
         """Return the stage that tells most: the failed one, else the one that runs, else the last."""
         present = list(self.stages_in(description))
@@ -206,6 +217,38 @@ class ResourceKind:
         """
         return f"neptune-db:{operation}{'Status' if operation == self.get_operation else ''}"
 
+
+@dataclass(frozen=True)
+class QueryLanguage:
+    """
+    What a query is, beside the resources.
+
+    :param name: the URL segment of the HTTP API.
+    :param title: the name in messages.
+    :param operation: the operation that runs one, as botocore spells it.
+    :param iam_action: the permission that a query needs which reads.
+    :param iam_actions_of_writes: the permissions that one needs which changes the graph.
+    """
+
+    name: str
+    title: str
+    operation: str
+    iam_action: str
+    iam_actions_of_writes: tuple[str, ...]
+
+    def name_of(self, query: str) -> str:
+        """Return how a message begins that is about a query: with the beginning of that."""
+        line = " ".join(query.split())
+        return f"{self.title} {line if len(line) <= _SHOWN_OF_QUERY else f'{line[:_SHOWN_OF_QUERY]}...'!r}"
+
+
+GREMLIN = QueryLanguage(
+    name="gremlin",
+    title="Gremlin query",
+    operation="ExecuteGremlinQuery",
+    iam_action="neptune-db:ReadDataViaQuery",
+    iam_actions_of_writes=("neptune-db:WriteDataViaQuery", "neptune-db:DeleteDataViaQuery"),
+)
 
 _JOB_STATUSES = Statuses(
     running="InProgress",  # graph-notebook's integration tests
@@ -283,7 +326,8 @@ ENDPOINTS = ResourceKind(
     list_operation="ListMLEndpoints",
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
-    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints"),),
+    # Queries name the endpoint by its name in SageMaker: Neptune#ml.endpoint.
+    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", "endpoint_name"),),
 )
 
 KINDS: dict[str, ResourceKind] = {

@@ -456,6 +456,11 @@ _RULES: dict[str, _Rule] = {
     "target_statuses": _Rule("a list of one or more terminal statuses", _is_texts, _texts),
     "enable_managed_spot_training": _FLAG,
     "update": _FLAG,
+    "query": _Rule(
+        "a query, a text that is not empty",
+        lambda value: isinstance(value, str) and not is_blank(value),
+        optional=False,
+    ),
     "additional_parameters": _Rule(
         "a dict of request members, of plain values", _is_plain_dict, _members, may_hold_secrets=True
     ),

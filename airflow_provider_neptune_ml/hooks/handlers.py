@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError
 
-from airflow_provider_neptune_ml.kinds import KINDS
-from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.kinds import GREMLIN, KINDS
+from airflow_provider_neptune_ml.text import one_line, storable
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -20,7 +20,7 @@ _OPERATIONS = frozenset(
     operation
     for kind in KINDS.values()
     for operation in (kind.start_operation, kind.get_operation, kind.list_operation, kind.stop_operation)
-)
+) | {GREMLIN.operation}
 # The argument of a call that carries them; in snake_case, as no member of the API is.
 ADDITIONAL = "additional_parameters"
 
@@ -97,6 +97,8 @@ def _normalize_reply(
 def _conformed(shape: Any, value: Any) -> Any:
     """Return a value of a reply without what has another type than the model says; None: all of it."""
     kind = shape.type_name
+    if getattr(shape, "is_document_type", False):
+        return value  # JSON of any form
     if kind == "structure" and isinstance(value, dict):
         parts = {name: _conformed(member, value.get(name)) for name, member in shape.members.items()}
         if isinstance(parts.get("status"), str):
@@ -106,10 +108,9 @@ def _conformed(shape: Any, value: Any) -> Any:
     if kind == "list" and isinstance(value, list):
         return [part for part in (_conformed(shape.member, item) for item in value) if part is not None]
     if kind == "string" and isinstance(value, str):
-        # No database takes the others.
-        return value.replace("\0", "").encode(errors="replace").decode()
-    if kind == "long" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return value
+        return storable(value)
+    if kind in ("integer", "long") and isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else None
     return None
 
 

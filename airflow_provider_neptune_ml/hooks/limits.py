@@ -24,6 +24,10 @@ _LONGEST_REPLY_SECONDS = 60.0
 _PART_BYTES = 64
 
 
+class ReplyTooLongError(ResponseParserError):
+    """A reply has more bytes than are read."""
+
+
 class _Session(Protocol):
     def send(self, request: AWSPreparedRequest) -> AWSResponse: ...
 
@@ -41,13 +45,14 @@ class _Body:
 
 
 class _BoundedSession:
-    """A client's HTTP session that gives up replies of Neptune ML which are too long."""
+    """A client's HTTP session that gives up replies which are too long, to requests below a path."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _Session, path: str) -> None:
         self._session = session
+        self._path = path
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        if not urlsplit(request.url).path.startswith("/ml/"):
+        if not urlsplit(request.url).path.startswith(self._path):
             # The client's other operations may answer with as much as a user asks for.
             return self._session.send(request)
         # Or the session reads it all.
@@ -71,9 +76,14 @@ class _BoundedSession:
         self._session.close()
 
 
-def bound_replies(client: Any) -> None:
-    """Have a client give up replies of Neptune ML that are too long."""
-    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session)
+def bound_replies(client: Any, path: str = "/ml/") -> None:
+    """
+    Have a client give up replies that are too long.
+
+    :param client: the client.
+    :param path: how the paths of the requests begin (default: those of Neptune ML).
+    """
+    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session, path)
 
 
 def _read(raw: Any, url: str) -> bytes:
@@ -82,7 +92,7 @@ def _read(raw: Any, url: str) -> bytes:
         parts.append(part)
         size += len(part)
         if size > _LONGEST_REPLY_BYTES:
-            raise ResponseParserError(f"more than {_LONGEST_REPLY_BYTES} bytes")
+            raise ReplyTooLongError(f"more than {_LONGEST_REPLY_BYTES} bytes")
         if time.monotonic() >= until:
             raise ReadTimeoutError(endpoint_url=url)
     return b"".join(parts)

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -39,6 +39,8 @@ from airflow_provider_neptune_ml.hooks.connection import (
     missing,
 )
 from airflow_provider_neptune_ml.hooks.errors import (
+    AnyRequest,
+    QueryRequest,
     Request,
     is_call_error,
     is_expired,
@@ -48,16 +50,20 @@ from airflow_provider_neptune_ml.hooks.errors import (
     translate,
     translate_setup,
 )
+from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ResourceKind, find_kind
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, GREMLIN, ResourceKind, find_kind
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     Wait,
     Watch,
 )
-from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
+from airflow_provider_neptune_ml.retries import (
+    DEFAULT_QUERY_TIMEOUT_SECONDS,
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+)
 from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import (
     is_id,
@@ -209,6 +215,11 @@ class NeptuneMLHook(AwsBaseHook):
     def start_conn(self) -> BaseClient:
         """The client for starts: it sends a request once."""
         return self._clients.start_conn
+
+    @property
+    def query_conn(self) -> BaseClient:
+        """The client for queries: it sends a request once, and waits as long as its caller does."""
+        return self._clients.query_conn
 
     @property
     def urgent_conn(self) -> BaseClient:
@@ -464,6 +475,54 @@ class NeptuneMLHook(AwsBaseHook):
             lambda left: self.describe(kind, resource_id, seconds=left), sleep=time.sleep, now=time.time
         )
 
+    def gremlin(self, query: str, *, timeout: float | timedelta = DEFAULT_QUERY_TIMEOUT_SECONDS) -> list[Any]:
+        """
+        Run a Gremlin query, such as one that asks an inference endpoint.
+
+        The request is sent once, whatever the configuration says of retries. The error has ``transient`` true
+        where the same query may well succeed a moment later; not where one that changes the graph may have
+        been carried out. Needs the permission ``neptune-db:ReadDataViaQuery``, and for changes
+        ``neptune-db:WriteDataViaQuery`` and ``neptune-db:DeleteDataViaQuery``.
+
+        https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-gremlin-inference-queries.html
+
+        :param query: The query: ``g.V().count()``.
+        :param timeout: Time in seconds, or a timedelta, for which the answer is waited for, whatever
+            botocore's time-outs are (default: 150; Neptune's own, ``neptune_query_timeout``, is 120 unless
+            somebody has changed it).
+        :return: The result as plain JSON values, without GraphSON's types: see :func:`plain()
+            <airflow_provider_neptune_ml.hooks.graphson.plain>`. At most 4,000,000 bytes are read.
+        :raises ValueError: when an argument breaks its rule; nothing is sent.
+        :raises NeptuneMLTimeoutError: when ``timeout`` has passed; Neptune may still run the query.
+        :raises NeptuneMLError: when the service refuses, or does not answer, or the result is too large.
+        """
+        validate({"query": query}, rendered=True)
+        seconds = validate_seconds("timeout", timeout, zero=False)
+        self._renew(RENEWAL_SECONDS)
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        request = QueryRequest(
+            GREMLIN, GREMLIN.operation, query, seconds, self.cluster.endpoint_url, *conn_ids
+        )
+        call = getattr(self.query_conn, xform_name(GREMLIN.operation))
+        try:
+            reply = self._send(request, partial(call, gremlinQuery=query), seconds)
+        except NeptuneMLError as error:
+            if request.changes and error.transient and error.ambiguous:
+                error.transient = False
+                error.add_sentence(
+                    "It changes the graph and may have been carried out: it is not sent again."
+                )
+            raise
+        result = reply.get("result")
+        data = result.get("data") if isinstance(result, dict) else None
+        try:
+            values = plain(data)
+        except RecursionError:
+            values = None
+        if not isinstance(values, list):
+            raise not_neptunes(request)
+        return values
+
     def test_connection(self) -> tuple[bool, str]:
         """
         List one data processing job, and return what is wrong if that fails.
@@ -498,28 +557,31 @@ class NeptuneMLHook(AwsBaseHook):
         client: BaseClient | None = None,
         seconds: float | None = None,
     ) -> dict[str, Any]:
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        request = Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
+        send = partial(getattr(client or self.conn, xform_name(operation)), **members)
+        reply = self._send(request, send, seconds)
+        answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
+        if resource_id and str(answered_id).casefold() != resource_id.casefold():
+            # Of another resource, it is no answer.
+            raise not_neptunes(request)
+        return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
+
+    def _send(
+        self, request: AnyRequest, send: Callable[[], dict[str, Any]], seconds: float | None
+    ) -> dict[str, Any]:
         try:
-            send = partial(getattr(client or self.conn, xform_name(operation)), **members)
-            reply = send() if seconds is None else within(seconds, send, self.cluster.endpoint_url)
+            return send() if seconds is None else within(seconds, send, request.endpoint_url)
         except ParamValidationError as error:
-            raise ValueError(f"{operation} can't be sent: {one_line(error)}") from None
+            raise ValueError(f"{request.operation} can't be sent: {one_line(error)}") from None
         except Exception as error:
             if not is_call_error(error):
                 raise
-            translated = translate(error, self._request(kind, operation, resource_id))
+            translated = translate(error, request)
             if is_expired(error):
                 self._renew(0.0)
             # What the service said is in our message: one block in the log, not two.
             raise translated from None
-        answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
-        if resource_id and str(answered_id).casefold() != resource_id.casefold():
-            # Of another resource, it is no answer.
-            raise not_neptunes(self._request(kind, operation, resource_id))
-        return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
-
-    def _request(self, kind: ResourceKind, operation: str, resource_id: str | None) -> Request:
-        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
-        return Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
 
     def _client_for(self, urgent: bool) -> BaseClient:
         return self.urgent_conn if urgent else self.conn

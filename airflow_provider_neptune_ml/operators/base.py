@@ -402,6 +402,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         self.push(context, "description", dict(description))
+        for key, name in self.kind.names_in(description).items():
+            self.push(context, key, name)
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:

@@ -198,7 +198,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
-            return event["description"]
+            return self._finish(context, event["description"])
         if event["status"] in _ERRORS:
             raise _ERRORS[event["status"]](event["message"])
         raise restored_error(event["message"], event.get("error"))
@@ -215,7 +215,13 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             raise AirflowSensorTimeout(str(error)) from None
         except NeptuneMLFailedError as error:
             raise AirflowFailException(str(error)) from None
-        return PokeReturnValue(is_done=True, xcom_value=dict(description))
+        return PokeReturnValue(is_done=True, xcom_value=self._finish(context, description))
+
+    def _finish(self, context: Context, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the task's result once the wait is over, and push the names that other tasks need."""
+        for key, name in self.kind.names_in(description).items() if self.do_xcom_push else ():
+            task_instance_of(context).xcom_push(key=key, value=name)
+        return dict(description)
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
@@ -359,6 +365,8 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
 class NeptuneMLEndpointSensor(NeptuneMLSensor):
     """
     Wait until a Neptune ML inference endpoint is in service.
+
+    Its name in SageMaker, which queries need, is in XCom ``endpoint_name`` then.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-endpoints.html

@@ -108,9 +108,11 @@ class Gateway:
                 raise ServiceError("MethodNotAllowedException", errors.BAD_METHOD)
             raise ServiceError("ResourceNotFoundException", errors.NO_SUCH_PATH)
         exchange.operation = operation
-        if operation.verb == "start":
+        if operation.verb == "query":
+            exchange.parsed = exchange.query if method == "GET" else _parse(exchange.received.body)
+        elif operation.verb == "start":
             exchange.parsed = _parse(exchange.received.body)
-            exchange.id = _given_id(exchange.parsed) or self._service.new_id(operation.kind)
+            exchange.id = _given_id(exchange.parsed) or self._service.new_id(operation.row)
         return self._faults.take(operation.name, operation.kind.name, exchange.id)
 
     async def _suffer(self, exchange: Exchange, fault: Fault) -> Answer:

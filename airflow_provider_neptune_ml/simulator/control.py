@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.simulator.intake import checked
 from airflow_provider_neptune_ml.simulator.planning import plan
+from airflow_provider_neptune_ml.simulator.queries import QueryScript
 from airflow_provider_neptune_ml.simulator.resources import DEFAULT_REASON, Resource, Script
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
 
@@ -149,6 +150,23 @@ class Control:
             if min((seconds or {}).values(), default=0.0) < 0:
                 raise ValueError(f"seconds={seconds}: must not be negative")
             self._store.scripts.append(Script(kind, id, fail_stage, reason, seconds))
+
+    @checked
+    def script_query(self, result: list[Any], query: str | None = None, times: int | None = None) -> None:
+        """
+        Say what Gremlin queries are answered.
+
+        The script that was added first, of those that fit, has the first say. A query that names an endpoint
+        which is not in service is refused nevertheless.
+
+        :param result: the values of the result, plain ones or GraphSON.
+        :param query: a text that the queries have in them (default: all queries).
+        :param times: how many are answered so (default: all).
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times={times}: must be at least 1")
+        with self._store.lock:
+            self._store.query_scripts.append(QueryScript(result, query, times))
 
     def add_fault(self, fault: Fault) -> None:
         """Put a fault in force."""

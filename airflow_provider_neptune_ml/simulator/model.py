@@ -13,9 +13,11 @@ from botocore.validate import ParamValidator
 
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
+    GREMLIN,
     KINDS,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
+    QueryLanguage,
     ResourceKind,
 )
 from airflow_provider_neptune_ml.simulator.errors import invalid_parameter, missing_parameter
@@ -51,13 +53,13 @@ class Operation:
     An operation on one kind.
 
     :param name: as botocore spells it.
-    :param kind: the kind it works on.
-    :param verb: ``start``, ``get``, ``list`` or ``stop``.
+    :param kind: the kind it works on; for a query its language.
+    :param verb: ``start``, ``get``, ``list``, ``stop`` or ``query``.
     :param model: botocore's description of it.
     """
 
     name: str
-    kind: ResourceKind
+    kind: ResourceKind | QueryLanguage
     verb: str
     model: OperationModel
 
@@ -66,6 +68,13 @@ class Operation:
         """What tells its requests: the method, the path before the id, and whether there is an id."""
         path, _, rest = self.model.http["requestUri"].partition("/{id}")
         return self.model.http["method"], path, bool(rest) or self.model.http["requestUri"].endswith("/{id}")
+
+    @property
+    def row(self) -> ResourceKind:
+        """The row of the table; a query has none."""
+        if isinstance(self.kind, QueryLanguage):
+            raise TypeError(f"{self.name} is for no kind of resource")
+        return self.kind
 
     @property
     def input_shape(self) -> StructureShape:
@@ -132,7 +141,11 @@ def operations() -> dict[str, Operation]:
 
 @functools.cache
 def _routes() -> dict[tuple[str, str, bool], Operation]:
-    return {operation.route: operation for operation in operations().values()}
+    query = Operation(GREMLIN.operation, GREMLIN, "query", service_model().operation_model(GREMLIN.operation))
+    _, *path = query.route
+    # Of which boto3 sends the POST.
+    queries = {(method, *path): query for method in ("GET", "POST")}
+    return queries | {operation.route: operation for operation in operations().values()}
 
 
 @functools.cache

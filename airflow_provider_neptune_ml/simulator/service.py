@@ -1,4 +1,4 @@
-"""The sixteen operations: what the service checks, changes and answers."""
+"""The sixteen operations, and queries: what the service checks, changes and answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_neptune_ml.simulator import errors
 from airflow_provider_neptune_ml.simulator.model import instance_types
 from airflow_provider_neptune_ml.simulator.planning import plan
 from airflow_provider_neptune_ml.simulator.preconditions import check_preconditions
+from airflow_provider_neptune_ml.simulator.queries import Queries
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
 
 if TYPE_CHECKING:
@@ -59,11 +60,14 @@ class Service:
     def __init__(self, settings: Settings, store: Store) -> None:
         self._settings = settings
         self._store = store
+        self._queries = Queries(settings, store)
         self._verbs = {"start": self._start, "get": self._get, "list": self._list, "stop": self._stop}
 
     def answer(self, call: Call) -> dict[str, Any]:
         """Carry out a call and return its reply, or raise the service's error."""
         verb = call.operation.verb
+        if verb == "query":
+            return self._queries.answer(call.body)
         if verb == "start" and not isinstance(call.body, dict):
             raise errors.bad_request(errors.BAD_BODY)
         self._check_role((call.body if verb == "start" else call.query).get("neptuneIamRoleArn"))
@@ -84,7 +88,7 @@ class Service:
             raise errors.invalid_parameter(errors.ROLE_NOT_LISTED)
 
     def _start(self, call: Call) -> dict[str, Any]:
-        kind, members = call.operation.kind, call.operation.read_body(call.body)
+        kind, members = call.operation.row, call.operation.read_body(call.body)
         _check_members(members)
         if kind.name == kinds.ENDPOINTS.name and members.get("modelName", _MODELS[0]) not in _MODELS:
             raise errors.invalid_parameter(f"Invalid modelName. Valid values are {', '.join(_MODELS)}.")
@@ -124,9 +128,7 @@ class Service:
     def _list(self, call: Call) -> dict[str, Any]:
         count = _read_max_items(call.query.get("maxItems"))
         now = self._store.clock.now()
-        found = [
-            resource for resource in self._store.all(call.operation.kind.name) if now >= resource.visible
-        ]
+        found = [resource for resource in self._store.all(call.operation.row.name) if now >= resource.visible]
         if self._settings.lists == "active":
             found = [resource for resource in found if resource.is_active(now)]
         # The newest first, or a fresh job would be missing from the default ten. The real order is unknown.
@@ -144,7 +146,7 @@ class Service:
         return _ACKNOWLEDGED
 
     def _visible(self, call: Call) -> Resource:
-        resource = self._store.get(call.operation.kind.name, call.id)
+        resource = self._store.get(call.operation.row.name, call.id)
         if resource is None or self._store.clock.now() < resource.visible:
             raise errors.not_found(self._settings.not_found)
         return resource

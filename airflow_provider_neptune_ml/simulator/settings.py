@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL, Credential
@@ -26,7 +27,17 @@ DURATIONS: dict[str, dict[str, float]] = {
 }
 STOP = "stop"
 # Of the wrong type these would be found out late.
-_CHECKED = ("host", "port", "allowed_hosts", "speed", "durations", "region", "appears_after", "journal_size")
+_CHECKED = (
+    "host",
+    "port",
+    "allowed_hosts",
+    "speed",
+    "durations",
+    "region",
+    "appears_after",
+    "query_result",
+    "journal_size",
+)
 STOP_SECONDS = 45.0
 
 
@@ -61,6 +72,8 @@ class Settings:
         0.0).
     :param training_job_names: names of finished SageMaker training jobs that ``trainingJobName`` may name,
         besides those of the simulator's own training jobs.
+    :param query_result: the values that Gremlin queries are answered, unless scripted otherwise (default: one
+        text for a query that names an endpoint in service, nothing for others).
     :param state_file: file that keeps resources and clock over a restart, for one simulator at a time
         (default: none).
     :param journal_size: how many requests the journal keeps, as far as they have 4 MiB together (default:
@@ -85,6 +98,7 @@ class Settings:
     allowed_roles: Collection[str] | None = None
     appears_after: float = 0.0
     training_job_names: Collection[str] = ()
+    query_result: Sequence[Any] | None = None
     state_file: str | None = None
     journal_size: int = 1000
 

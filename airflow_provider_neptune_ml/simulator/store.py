@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.kinds import KINDS
 from airflow_provider_neptune_ml.simulator.clock import Clock
+from airflow_provider_neptune_ml.simulator.queries import QueryScript
 from airflow_provider_neptune_ml.simulator.resources import Resource, Script
 from airflow_provider_neptune_ml.simulator.state import StateFile
 
@@ -24,6 +25,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.lock = threading.RLock()
         self.scripts: list[Script] = []
+        self.query_scripts: list[QueryScript] = []
         self.made = 0
         self._resources: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS}
         self._rate = settings.speed if settings.clock == "real" else 0.0
@@ -73,6 +75,15 @@ class Store:
                 return script
         return Script(kind)
 
+    def take_query_script(self, query: str) -> QueryScript | None:
+        """Return the first script that a query fits, and count it."""
+        script = next((one for one in self.query_scripts if one.query is None or one.query in query), None)
+        if script and script.times is not None:
+            script.times -= 1
+            if not script.times:
+                self.query_scripts.remove(script)
+        return script
+
     def clear(self) -> None:
         """Remove all resources and scripts."""
         if self._file:
@@ -80,6 +91,7 @@ class Store:
         for resources in self._resources.values():
             resources.clear()
         self.scripts.clear()
+        self.query_scripts.clear()
 
     def save(self, resource: Resource) -> None:
         """Keep a change of a resource, if there is a state file."""
