@@ -213,7 +213,7 @@ def test_refused(simulator: Simulator) -> None:
         NeptuneMLHook().gremlin("V()\n" + ".out()" * 50)
 
     assert str(caught.value).startswith(
-        "Gremlin query 'V() .out().out().out().out().out().out().out().out().o...':"
+        "Gremlin query 'V() .out().out().out().out().out().out().out().out().out().o...':"
         " 400 MalformedQueryException: Query parsing has failed at line 1"
     )
     assert (caught.value.code, caught.value.http_status) == ("MalformedQueryException", 400)
