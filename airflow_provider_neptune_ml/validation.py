@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
@@ -289,6 +290,27 @@ def _text_members(value: Any) -> Any:
     return {key: _text(item) for key, item in found.items()} if isinstance(found, Mapping) else found
 
 
+def _bounds(value: Any) -> Any:
+    """Return bounds as numbers; one that is not given stays, as it must not open a gate."""
+    found = _literal(value)
+    return {key: _number(item) for key, item in found.items()} if isinstance(found, Mapping) else value
+
+
+def _bounds_fault(bounds: Any) -> str:
+    """Return what bounds on metrics must be and are not."""
+    words = "a dict of finite numbers by metric, such as {'test.accuracy': 0.8}"
+    if is_templated(bounds):
+        return ""
+    if not isinstance(bounds, Mapping):
+        return words
+    for path, bound in bounds.items():
+        if not isinstance(path, str) or not re.fullmatch(r"(eval|test)\..+", path):
+            return f"{words}: metric {cut(path)} must begin with eval. or test."
+        if not is_templated(bound) and not (_is_number(bound) and math.isfinite(bound)):
+            return f"{words}: the bound of {cut(path)} is {cut(bound)}"
+    return ""
+
+
 # The arguments of botocore.config.Config
 
 
@@ -464,6 +486,8 @@ _RULES: dict[str, _Rule] = {
     "additional_parameters": _Rule(
         "a dict of request members, of plain values", _is_plain_dict, _members, may_hold_secrets=True
     ),
+    "minimum": _Rule("", lambda value: isinstance(value, Mapping), _bounds, find_fault=_bounds_fault),
+    "maximum": _Rule("", lambda value: isinstance(value, Mapping), _bounds, find_fault=_bounds_fault),
     "botocore_config": _Rule(
         "", _is_plain_dict, _options, may_hold_secrets=True, find_fault=_task_option_fault
     ),

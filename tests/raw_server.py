@@ -41,6 +41,8 @@ def serve(answer: Answer | bytes, certificate: Path | None = None) -> Iterator[t
                 if said is None:
                     return
                 client.sendall(said)
+                if b"\r\nConnection: close" in said:
+                    return
                 before += 1
 
     def accept() -> None:

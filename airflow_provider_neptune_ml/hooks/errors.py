@@ -19,11 +19,13 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    IncompleteReadError,
     InvalidConfigError,
     InvalidProxiesConfigError,
     InvalidRegionError,
     InvalidRetryConfigurationError,
     ReadTimeoutError,
+    ResponseStreamingError,
     SSLError,
 )
 from botocore.parsers import ResponseParserError
@@ -50,6 +52,9 @@ _SETTING_ERRORS = (
     InvalidRegionError,
     InvalidRetryConfigurationError,
 )
+_TRANSIENT_ERRORS = (ConnectionError, HTTPClientError, CredentialRetrievalError, RuntimeError)
+# A body that breaks off.
+_CUT_ERRORS = (IncompleteReadError, ResponseStreamingError)
 _EXPIRED_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 )
@@ -379,7 +384,7 @@ def translate_setup(
             transient=False,
             reference=reference,
         )
-    transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError, RuntimeError))
+    transient = isinstance(error, _TRANSIENT_ERRORS)
     if isinstance(error, ClientError):
         # A call of another service, such as STS's AssumeRole.
         transient = _is_transient(error)
@@ -388,6 +393,43 @@ def translate_setup(
         f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
         transient=transient,
         reference=reference,
+    )
+
+
+def translate_s3(error: Exception, subject: str, url: str, *, aws_conn_id: str | None) -> NeptuneMLError:
+    """
+    Put into our words why an object in S3 can't be read.
+
+    :param error: what botocore raised, see :func:`is_call_error`.
+    :param subject: how the message begins.
+    :param url: the object, ``s3://bucket/key``.
+    :param aws_conn_id: where the credentials come from.
+    """
+    message, reference = f"{subject}: {url} can't be read", f"GetObject, {url}"
+    if not isinstance(error, ClientError):
+        return NeptuneMLUnreachableError(
+            f"{message}: {_said_by(error)}. Check aws_conn_id ({aws_conn_id!r}), and whether S3 can be"
+            " reached from here.",
+            transient=isinstance(error, (*_TRANSIENT_ERRORS, *_CUT_ERRORS)),
+            reference=reference,
+        )
+    code, detail = _said(error)
+    http_status = _http_status(error)
+    request_id = one_line(error.response.get("ResponseMetadata", {}).get("RequestId") or "")
+    advice = f"Check aws_conn_id ({aws_conn_id!r})."
+    if http_status == 403 and code in ("AccessDenied", "403"):
+        advice = (
+            f"The IAM principal of aws_conn_id ({aws_conn_id!r}) needs the permission s3:GetObject on it, and"
+            " kms:Decrypt on its KMS key, if it has one."
+        )
+    return NeptuneMLServiceError(
+        f"{message}: {http_status} {code}: {full_stop(detail)} {advice}",
+        code=code,
+        detail=detail,
+        http_status=http_status,
+        request_id=request_id,
+        transient=_is_transient(error),
+        reference=f"{reference}, {http_status} {code}" + (f", request id {request_id}" if request_id else ""),
     )
 
 

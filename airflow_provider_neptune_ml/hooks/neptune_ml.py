@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from boto3.session import Session
 from botocore import UNSIGNED, xform_name
@@ -53,7 +54,14 @@ from airflow_provider_neptune_ml.hooks.errors import (
 from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, GREMLIN, ResourceKind, find_kind
+from airflow_provider_neptune_ml.hooks.metrics import read_metrics
+from airflow_provider_neptune_ml.kinds import (
+    DATA_PROCESSING,
+    GREMLIN,
+    MODEL_TRAINING,
+    ResourceKind,
+    find_kind,
+)
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -522,6 +530,43 @@ class NeptuneMLHook(AwsBaseHook):
         if not isinstance(values, list):
             raise not_neptunes(request)
         return values
+
+    def model_metrics(self, job_id: str) -> dict[str, Any]:
+        """
+        Read the metrics of a trained model from S3, where the training has written them.
+
+        They are in ``eval_metrics_info.json`` and ``test_metrics_info.json``, at the ``outputLocation`` of
+        the training's processing job. Their names depend on the model, and they may be nested, as in the
+        report of a classification. Needs the permission ``s3:GetObject`` there, for the credentials of
+        ``aws_conn_id``, also when ``iam_auth`` is false.
+
+        :param job_id: The id of the completed training job.
+        :return: ``{"eval": {...}, "test": {...} or None}``: None where there is no file. Numbers that JSON
+            doesn't know, such as NaN, are texts.
+        :raises ValueError: when the id breaks its rule; nothing is sent.
+        :raises NeptuneMLNotFoundError: when there is no job with that id.
+        :raises NeptuneMLError: when the service refuses, or does not answer; when there is no file of
+            ``eval``, or one that can't be read, isn't a JSON object, or is longer than 1 MB.
+        """
+        description = self.describe(MODEL_TRAINING, job_id)
+        try:
+            client = self._s3_hook().conn
+        except Exception as error:
+            if not is_call_error(error):
+                raise
+            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
+        return read_metrics(client, job_id, description, aws_conn_id=self.aws_conn_id, log=self.log)
+
+    def _s3_hook(self) -> S3Hook:
+        """Return Amazon's hook for S3, with the settings of this one."""
+        settings = {
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self.conn_config.region_name,
+            "verify": self._verify,
+        }
+        # Read anew: without IAM authentication, nothing of the AWS connection was.
+        config = S3Hook(**settings).conn_config.botocore_config or Config()
+        return S3Hook(**settings, config=config.merge(self.cluster.config).merge(self._config or Config()))
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -14,6 +14,7 @@ from airflow_provider_neptune_ml.base import (
 )
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
+from airflow_provider_neptune_ml.operators.metrics import NeptuneMLMetricsOperator
 
 
 class NeptuneMLStartDataProcessingJobOperator(NeptuneMLStartOperator):
@@ -326,6 +327,36 @@ class NeptuneMLStartModelTransformJobOperator(NeptuneMLStartOperator):
         self.security_group_ids = security_group_ids
         self.volume_encryption_kms_key = volume_encryption_kms_key
         self.s3_output_encryption_kms_key = s3_output_encryption_kms_key
+        self.validate_arguments()
+
+
+class NeptuneMLModelMetricsOperator(NeptuneMLMetricsOperator):
+    """
+    Check the metrics of a trained model, which the training left in S3, and return them.
+
+    A metric is addressed by its file, ``eval`` or ``test``, and its name there, with dots between nested
+    names: ``test.accuracy``, ``eval.macro avg.f1-score``. A bound that is missed fails the task without a
+    retry, or skips it with ``soft_fail``; NaN misses every bound. A metric with a bound that isn't there
+    fails the task without a retry, also with ``soft_fail``. Without bounds, the metrics are only returned.
+    They are read with the credentials of ``aws_conn_id``, also when ``iam_auth`` is false; these need
+    ``s3:GetObject``.
+
+    .. seealso::
+        - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-model-artifacts.html
+        - https://docs.aws.amazon.com/neptune/latest/data-api/API_GetMLModelTrainingJob.html
+
+    :param job_id: The id of the completed training job. (templated)
+    :raises ValueError: when an argument breaks its rule; nothing is sent.
+    :raises AirflowFailException: when a metric misses its bound, or isn't there; not retried.
+    :raises NeptuneMLError: when there are no metrics, they can't be read, or the service refuses.
+    """
+
+    kind = MODEL_TRAINING
+    template_fields: Sequence[str] = (*NeptuneMLMetricsOperator.template_fields, "job_id")
+
+    def __init__(self, *, job_id: TemplatedText, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.job_id = job_id
         self.validate_arguments()
 
 
