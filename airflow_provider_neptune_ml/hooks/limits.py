@@ -41,13 +41,14 @@ class _Body:
 
 
 class _BoundedSession:
-    """A client's HTTP session that gives up replies of Neptune ML which are too long."""
+    """A client's HTTP session that gives up replies which are too long."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _Session, path: str) -> None:
         self._session = session
+        self._path = path
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        if not urlsplit(request.url).path.startswith("/ml/"):
+        if not urlsplit(request.url).path.startswith(self._path):
             # The client's other operations may answer with as much as a user asks for.
             return self._session.send(request)
         # Or the session reads it all.
@@ -71,9 +72,9 @@ class _BoundedSession:
         self._session.close()
 
 
-def bound_replies(client: Any) -> None:
-    """Have a client give up replies of Neptune ML that are too long."""
-    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session)
+def bound_replies(client: Any, path: str) -> None:
+    """Have a client give up replies that are too long, of all paths that begin with the given one."""
+    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session, path)
 
 
 def _read(raw: Any, url: str) -> bytes:
