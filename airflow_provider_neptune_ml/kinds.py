@@ -76,13 +76,15 @@ class Stage:
     :param title: its name in messages.
     :param resource: the resource type in its ARN.
     :param log_group: the CloudWatch log group it writes to.
-    :param name_key: the XCom that has its name in SageMaker, where other tasks need it.
+    :param service: the service whose resource it is (default: SageMaker).
+    :param name_key: the XCom that has its name there, where other tasks need it.
     """
 
     member: str
     title: str
     resource: str
     log_group: str
+    service: str = "SageMaker"
     name_key: str | None = None
 
     def log_of(self, part: Mapping[str, Any]) -> str:
@@ -92,7 +94,7 @@ class Stage:
         :param part: what the Get reply says of it.
         """
         name = part.get("name") or "(unnamed)"
-        return f"CloudWatch log group {self.log_group}, SageMaker {self.resource} {name}."
+        return f"CloudWatch log group {self.log_group}, {self.service} {self.resource} {name}."
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class ResourceKind:
     :param stop_operation: the operation that cancels or deletes it.
     :param statuses: its status words.
     :param stages: the SageMaker resources behind it, in the order in which they work.
+    :param permission: the IAM action that each of its operations needs (default: one for each operation).
     """
 
     name: str
@@ -120,6 +123,7 @@ class ResourceKind:
     stop_operation: str
     statuses: Statuses
     stages: tuple[Stage, ...]
+    permission: str = ""
 
     @property
     def noun(self) -> str:
@@ -215,7 +219,8 @@ class ResourceKind:
 
         https://docs.aws.amazon.com/neptune/latest/userguide/iam-dp-actions.html
         """
-        return f"neptune-db:{operation}{'Status' if operation == self.get_operation else ''}"
+        suffix = "Status" if operation == self.get_operation else ""
+        return self.permission or f"neptune-db:{operation}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -327,17 +332,44 @@ ENDPOINTS = ResourceKind(
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
     # Queries name the endpoint by its name in SageMaker: Neptune#ml.endpoint.
-    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", "endpoint_name"),),
+    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", name_key="endpoint_name"),),
 )
 
 KINDS: dict[str, ResourceKind] = {
     kind.name: kind for kind in (DATA_PROCESSING, MODEL_TRAINING, MODEL_TRANSFORM, ENDPOINTS)
 }
 
+# A job of the Neptune-Export service, which is no resource of Neptune ML: another host, other operations and
+# words. Described in the same form, so that whatever waits, cancels and reports works for it as well.
+EXPORT = ResourceKind(
+    name="export",
+    title="export job",
+    id_argument="job_id",
+    start_operation="StartExportJob",
+    get_operation="GetExportJob",
+    list_operation="",  # there is none
+    stop_operation="CancelExportJob",
+    statuses=Statuses(
+        running="running",  # AWS's guide; likewise "pending"
+        updating=None,
+        # What a cancelled job reports is not documented. AWS Batch, which runs it, says "FAILED".
+        stopping="cancelling",
+        stopped="cancelled",
+        succeeded="succeeded",  # graph-notebook; likewise "failed"
+        failed="failed",
+        also_running=("pending",),
+        also_failed=("canceled",),
+    ),
+    stages=(Stage("exportJob", "export", "job", "/aws/batch/job", "AWS Batch"),),
+    permission="execute-api:Invoke",
+)
+# All that can be waited for.
+ALL_KINDS: dict[str, ResourceKind] = {**KINDS, EXPORT.name: EXPORT}
+
 
 def find_kind(kind: ResourceKind | str) -> ResourceKind:
     """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
-    found = kind if isinstance(kind, ResourceKind) else KINDS.get(kind)
+    found = kind if isinstance(kind, ResourceKind) else ALL_KINDS.get(kind)
     if found is None:
         raise ValueError(f"kind={kind!r} is not a Neptune ML resource kind: choose from {', '.join(KINDS)}")
     return found

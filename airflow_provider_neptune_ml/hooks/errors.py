@@ -6,9 +6,9 @@ import re
 import ssl
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from botocore.exceptions import (
@@ -97,8 +97,9 @@ _UNSIGNED = re.compile(r"Missing ?Authentication ?Token", re.I)
 # Neptune takes no scripts: there is no other way to these steps than by their names.
 # https://tinkerpop.apache.org/docs/current/reference/#graph-traversal-steps
 _CHANGING_STEPS = re.compile(r"\b(addV|addE|mergeV|mergeE|property|drop|io|call)\b", re.I)
+UNSIGNED_CLUSTER = "iam_auth to false for a cluster without IAM authentication"
 # What a 403 is about, by its text: the first that matches.
-_ADVICE = (
+ADVICE = (
     (
         re.compile("execute-api", re.I),
         "API Gateway answered, not Neptune: {address} must be those of the cluster endpoint.",
@@ -184,6 +185,11 @@ class AnyRequest(ABC):
     endpoint_url: str
     neptune_ml_conn_id: str
     aws_conn_id: str | None
+    # Who should answer, what a 403 is about, by its text (the first that matches), and the names of settings.
+    service: ClassVar[str] = "Neptune"
+    advice: ClassVar[Sequence[tuple[re.Pattern[str], str]]] = ADVICE
+    unsigned: ClassVar[str] = UNSIGNED_CLUSTER
+    whereabouts: ClassVar[str] = "the cluster (neptune_ml_conn_id)"
 
     @property
     @abstractmethod
@@ -217,6 +223,10 @@ class AnyRequest(ABC):
         """What to check where something else than Neptune answers, or nothing."""
         return f"host, port and schema (http or https) of connection {self.neptune_ml_conn_id!r}"
 
+    def means_absent(self, http_status: int, code: str) -> bool:
+        """Tell whether a refusal of a Get says that there is no such resource."""
+        return http_status in (400, 404) and code in _NOT_FOUND_CODES
+
     def missing(self, detail: str) -> str:  # noqa: ARG002
         """Return the message for a resource that isn't there; empty where none was asked for."""
         return ""
@@ -249,7 +259,10 @@ class Request(AnyRequest):
     @property
     def subject(self) -> str:
         """How a message begins."""
-        return self.kind.name_of(self.resource_id) if self.resource_id else f"List of {self.kind.title}s"
+        if self.resource_id:
+            return self.kind.name_of(self.resource_id)
+        is_start = self.operation == self.kind.start_operation
+        return self.kind.title.capitalize() if is_start else f"List of {self.kind.title}s"
 
     @property
     def undone(self) -> str:
@@ -271,7 +284,7 @@ class Request(AnyRequest):
             return ""
         return (
             f"No {self.kind.title} {self.resource_id!r} on {self.cluster}: {detail}"
-            f" Check {self.kind.id_argument}, and the cluster (neptune_ml_conn_id)."
+            f" Check {self.kind.id_argument}, and {self.whereabouts}."
         )
 
 
@@ -345,14 +358,18 @@ def translate(error: Exception, request: AnyRequest) -> NeptuneMLError:
     if isinstance(error, (ConnectionError, HTTPClientError)):
         return _unanswered(error, request)
     return translate_setup(
-        error, aws_conn_id=request.aws_conn_id, subject=request.subject, reference=request.reference
+        error,
+        aws_conn_id=request.aws_conn_id,
+        subject=request.subject,
+        reference=request.reference,
+        unsigned=request.unsigned,
     )
 
 
 def not_neptunes(request: AnyRequest) -> NeptuneMLUnreachableError:
     """Return the error for a reply that the service would not give."""
     return NeptuneMLUnreachableError(
-        f"{request.subject}: the reply is not one of Neptune's. Check {request.address}, and any proxy or"
+        f"{request.subject}: the reply is not one of {request.service}'s. Check {request.address}, and any proxy or"
         " load balancer in between.",
         transient=True,
         reference=request.reference,
@@ -360,7 +377,12 @@ def not_neptunes(request: AnyRequest) -> NeptuneMLUnreachableError:
 
 
 def translate_setup(
-    error: Exception, *, aws_conn_id: str | None, subject: str = "Neptune ML", reference: str = ""
+    error: Exception,
+    *,
+    aws_conn_id: str | None,
+    subject: str = "Neptune ML",
+    reference: str = "",
+    unsigned: str = UNSIGNED_CLUSTER,
 ) -> NeptuneMLError:
     """
     Put into our words what went wrong on the way to a signed request: credentials, profile, region, role.
@@ -369,6 +391,7 @@ def translate_setup(
     :param aws_conn_id: where the credentials come from.
     :param subject: how the message begins.
     :param reference: how it ends.
+    :param unsigned: what to set where requests need no signature.
     """
     if isinstance(error, RecursionError):
         return not_sent(
@@ -390,7 +413,7 @@ def translate_setup(
         transient = _is_transient(error)
     return not_sent(
         f"{subject}: no AWS credentials to sign the request with: {_said_by(error)}. Check aws_conn_id"
-        f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
+        f" ({aws_conn_id!r}), or set {unsigned}.",
         transient=transient,
         reference=reference,
     )
@@ -448,7 +471,7 @@ def _refused(error: ClientError, request: AnyRequest) -> NeptuneMLServiceError:
     # What isn't JSON has the HTTP status for a code.
     foreign = not response.get("detailedMessage") and (not code or code.isdigit())
     transient = _is_transient(error)
-    may_be_missing = not transient and http_status in (400, 404) and code in _NOT_FOUND_CODES
+    may_be_missing = not transient and request.means_absent(http_status, code)
     not_found = request.missing(full_stop(detail or code)) if may_be_missing else ""
     ambiguous = (http_status == 408 or http_status >= 500) and code not in _CERTAIN_CODES
     answer = f"{http_status}" if not code or code.isdigit() else f"{http_status} {code}"
@@ -457,7 +480,7 @@ def _refused(error: ClientError, request: AnyRequest) -> NeptuneMLServiceError:
     if foreign:
         said = f": {full_stop(one_line(response['message']))}" if response.get("message") else "."
         message = (
-            f"{request.subject}: HTTP status {http_status}, in a form that isn't Neptune's{said}"
+            f"{request.subject}: HTTP status {http_status}, in a form that isn't {request.service}'s{said}"
             f" Check {request.address}, and any proxy or load balancer in between."
         )
     elif not_found:
@@ -477,7 +500,7 @@ def _refused(error: ClientError, request: AnyRequest) -> NeptuneMLServiceError:
 
 
 def _advice(said: str, request: AnyRequest) -> str:
-    return next(advice for pattern, advice in _ADVICE if pattern.search(said)).format(
+    return next(advice for pattern, advice in request.advice if pattern.search(said)).format(
         address=request.address,
         conn_id=request.neptune_ml_conn_id,
         aws_conn_id=request.aws_conn_id,

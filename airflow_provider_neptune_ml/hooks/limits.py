@@ -76,13 +76,8 @@ class _BoundedSession:
         self._session.close()
 
 
-def bound_replies(client: Any, path: str = "/ml/") -> None:
-    """
-    Have a client give up replies that are too long.
-
-    :param client: the client.
-    :param path: how the paths of the requests begin (default: those of Neptune ML).
-    """
+def bound_replies(client: Any, path: str) -> None:
+    """Have a client give up replies that are too long, of all paths that begin with the given one."""
     client._endpoint.http_session = _BoundedSession(client._endpoint.http_session, path)
 
 

@@ -10,7 +10,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -96,8 +97,10 @@ _RENEWAL_PAUSE_SECONDS = 60.0
 
 @cache
 def _data_loader(data_path: str | None) -> Loader:
-    """Return what all clients of this process read botocore's data with."""
-    return create_loader(data_path)
+    """Return what all clients of this process read botocore's data with, and the models that it lacks."""
+    loader = create_loader(data_path)
+    loader.search_paths.append(str(Path(__file__).parent / "models"))
+    return loader
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -128,6 +131,10 @@ class NeptuneMLHook(AwsBaseHook):
     default_conn_name = "neptune_ml_default"
     conn_type = "neptune_ml"
     hook_name = "Amazon Neptune ML"
+    # What puts a reply into the form of the client's model, and the paths whose replies are bounded.
+    reshape: ClassVar[handlers.Reshape] = staticmethod(handlers.as_it_is)
+    bounded_path: ClassVar[str] = "/ml/"
+    request_class: ClassVar[type[Request]] = Request
 
     def __init__(
         self,
@@ -137,6 +144,7 @@ class NeptuneMLHook(AwsBaseHook):
         region_name: str | None = None,
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
+        client_type: str = "neptunedata",
     ) -> None:
         # A trigger has what a template made of them.
         given: dict[str, Any] = {
@@ -151,7 +159,7 @@ class NeptuneMLHook(AwsBaseHook):
         except ValueError as error:
             raise NeptuneMLConfigurationError(f"{error}.") from None
         self.neptune_ml_conn_id: str = given.pop("neptune_ml_conn_id")
-        super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
+        super().__init__(**given, config=client_config("botocore_config", config), client_type=client_type)
         self._clients = Clients(self, time.monotonic())
         self._renewing = threading.Lock()
         self._renewal_tried_at = -math.inf
@@ -244,6 +252,10 @@ class NeptuneMLHook(AwsBaseHook):
             raise missing(self.neptune_ml_conn_id) from None
         return NeptuneMLConnection.parse(connection)
 
+    def region_of(self, cluster: NeptuneMLConnection, aws: AwsConnectionWrapper) -> str | None:
+        """Return the region: the argument's, the connections', or the one in the host name."""
+        return self._region_name or cluster.region_name or aws.region_name or cluster.region_in_host
+
     def read_aws_connection(self) -> AwsConnectionWrapper:
         """Read the AWS connection, and put the cluster's endpoint and region into it."""
         cluster = self.cluster
@@ -255,9 +267,7 @@ class NeptuneMLHook(AwsBaseHook):
                 raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
-        region_name = (
-            self._region_name or cluster.region_name or wrapper.region_name or cluster.region_in_host
-        )
+        region_name = self.region_of(cluster, wrapper)
         if not region_name:
             raise NeptuneMLConfigurationError(
                 f"No AWS region: give region_name as an argument, in connection {self.neptune_ml_conn_id!r}"
@@ -272,10 +282,10 @@ class NeptuneMLHook(AwsBaseHook):
             wrapper.extra_config.get("config_kwargs"),
         )
         wrapper.botocore_config = aws.merge(cluster.config).merge(self._config or Config())
-        service = wrapper.service_config.get("neptunedata", {})
+        service = wrapper.service_config.get(self.client_type, {})
         wrapper.service_config = {
             **wrapper.service_config,
-            "neptunedata": {**service, "endpoint_url": cluster.endpoint_url},
+            self.client_type: {**service, "endpoint_url": cluster.endpoint_url},
         }
         return wrapper
 
@@ -307,10 +317,11 @@ class NeptuneMLHook(AwsBaseHook):
         except Exception as error:
             if not is_call_error(error):
                 raise
-            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
-        handlers.register(client)
+            unsigned = self.request_class.unsigned
+            raise translate_setup(error, aws_conn_id=self.aws_conn_id, unsigned=unsigned) from None
+        handlers.register(client, self.reshape)
         keep_alive.register(client)
-        bound_replies(client)
+        bound_replies(client, self.bounded_path)
         return client
 
     # The four verbs
@@ -348,7 +359,8 @@ class NeptuneMLHook(AwsBaseHook):
             if name in members
         }
         given = {name: value for name, value in parameters.items() if value is not None}
-        validate_id("id", given.setdefault("id", str(uuid.uuid4())))
+        if "id" in members:
+            validate_id("id", given.setdefault("id", str(uuid.uuid4())))
         if unknown := sorted(given.keys() - members.keys()):
             raise ValueError(
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
@@ -361,7 +373,7 @@ class NeptuneMLHook(AwsBaseHook):
         }
         if additional_parameters:
             request[ADDITIONAL] = dict(additional_parameters)
-        return self._call(kind, kind.start_operation, given["id"], request, client=self.start_conn)
+        return self._call(kind, kind.start_operation, given.get("id"), request, client=self.start_conn)
 
     def describe(
         self,
@@ -603,7 +615,7 @@ class NeptuneMLHook(AwsBaseHook):
         seconds: float | None = None,
     ) -> dict[str, Any]:
         conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
-        request = Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
+        request = self.request_class(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
         send = partial(getattr(client or self.conn, xform_name(operation)), **members)
         reply = self._send(request, send, seconds)
         answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
@@ -656,14 +668,17 @@ class NeptuneMLHook(AwsBaseHook):
         finally:
             self._renewing.release()
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "neptune_ml_conn_id": self.neptune_ml_conn_id,
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self._region_name,
+            "verify": self._verify,
+            "config": self._config,
+        }
+
     def _built_anew(self) -> Clients:
-        fresh = type(self)(
-            self.neptune_ml_conn_id,
-            aws_conn_id=self.aws_conn_id,
-            region_name=self._region_name,
-            verify=self._verify,
-            config=self._config,
-        )
+        fresh = type(self)(**self._settings())
         fresh._clients.build_as(self._clients)
         if self.conn_config and fresh.cluster.iam_auth and not fresh.conn_config:
             # Airflow says so where its secrets backend is down, too.
@@ -671,7 +686,7 @@ class NeptuneMLHook(AwsBaseHook):
         return fresh._clients
 
 
-class _SharedHook(NeptuneMLHook):
+class SharedHook(NeptuneMLHook):
     """A hook of waits in the triggerer, where no operator is on the stack for Amazon's search to find."""
 
     @property
@@ -684,13 +699,13 @@ class _SharedHook(NeptuneMLHook):
 
 
 # The hooks of this process by their settings, the one that was asked for last at the end, and when that was.
-_SHARED: dict[str, tuple[_SharedHook, float]] = {}
+_SHARED: dict[str, tuple[SharedHook, float]] = {}
 _SHARED_LOCK = threading.Lock()
 # A hook whose clients are built costs about a megabyte; more settings than this build theirs again and again.
 _SHARED_LIMIT = 32
 
 
-def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
+def shared_hook(parameters: Mapping[str, Any], make: type[SharedHook] = SharedHook) -> NeptuneMLHook:
     """
     Return the hook that all waits of this process with the same settings share; safe to call from any thread.
 
@@ -698,12 +713,13 @@ def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
     here: while one hook is at it, the waits of others go on. One that nobody has asked for in 15 minutes is
     dropped, and so is the one that nobody has asked for longest, where there are too many.
 
-    :param parameters: The arguments of :class:`NeptuneMLHook`, plain JSON.
+    :param parameters: The arguments of the hook, plain JSON.
+    :param make: The class of the hook.
     """
     key, now = json.dumps(parameters, sort_keys=True), time.monotonic()
     with _SHARED_LOCK:
         known = _SHARED.pop(key, None)
-        hook = known[0] if known else _SharedHook(**parameters)
+        hook = known[0] if known else make(**parameters)
         for other, (_, asked_at) in tuple(_SHARED.items()):
             if len(_SHARED) < _SHARED_LIMIT and now < asked_at + RENEWAL_SECONDS:
                 break

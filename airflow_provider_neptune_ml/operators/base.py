@@ -220,6 +220,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     :return: The id.
     """
 
+    submission_class: ClassVar[type[Submission]] = Submission
     request_parameters: ClassVar[Sequence[str]] = ()
     # Ways to say what a start builds on: one of them is given, wholly.
     alternatives: ClassVar[Sequence[Sequence[str]]] = ()
@@ -260,14 +261,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     def execute(self, context: Context) -> str | None:
         """Start the job, or adopt the one of an earlier try, and wait for it."""
         with self._cancel_on_error(context):
-            submission = Submission(self, context)
+            submission = self.submission_class(self, context)
             submission.claim_earlier()
             self.validate_arguments(rendered=True)
-            if not self.resource_id and "ti" not in context:
-                raise ValueError(
-                    f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no"
-                    " task instance (ti), of which an id is made"
-                )
+            submission.check()
             # Before anything is started: what a kill or the wait needs must not turn out to be missing after.
             self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
             if self.deferrable:
@@ -387,6 +384,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Tell whether a retry adopts the job after a try that fails with an error."""
         ti = task_instance_of(context)
         if not self.durable or ti.try_number > (ti.max_tries or 0):
+            return False
+        if not self.submission_class.can_adopt(context):
             return False
         # From Airflow 3.3 on.
         policy: Any = getattr(self, "retry_policy", None)

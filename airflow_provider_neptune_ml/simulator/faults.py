@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_neptune_ml.kinds import GREMLIN, KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, GREMLIN
 from airflow_provider_neptune_ml.simulator.intake import check, hints
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Fault:
         _choose("kind", self.kind, FAULTS)
         _choose("when", self.when, ("before", "after"))
         if self.resource is not None:
-            _choose("resource", self.resource, (*KINDS, GREMLIN.name))
+            _choose("resource", self.resource, (*ALL_KINDS, GREMLIN.name))
         if self.operation is not None:
             _choose("operation", self.operation, tuple(sorted(_OPERATIONS)))
         if not 0 <= self.seconds <= threading.TIMEOUT_MAX:
@@ -153,13 +153,14 @@ class Fault:
 # By operation: the kind that it is for, and its verb.
 _OPERATIONS = {
     name: (row.name, verb)
-    for row in KINDS.values()
+    for row in ALL_KINDS.values()
     for verb, name in (
         ("start", row.start_operation),
         ("get", row.get_operation),
         ("list", row.list_operation),
         ("stop", row.stop_operation),
     )
+    if name
 } | {GREMLIN.operation: (GREMLIN.name, "query")}
 
 

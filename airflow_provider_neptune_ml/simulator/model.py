@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -12,7 +13,9 @@ from botocore.model import DenormalizedStructureBuilder
 from botocore.validate import ParamValidator
 
 from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
     DATA_PROCESSING,
+    EXPORT,
     GREMLIN,
     KINDS,
     MODEL_TRAINING,
@@ -21,6 +24,7 @@ from airflow_provider_neptune_ml.kinds import (
     ResourceKind,
 )
 from airflow_provider_neptune_ml.simulator.errors import invalid_parameter, missing_parameter
+from airflow_provider_neptune_ml.simulator.settings import EXPORT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,8 +70,11 @@ class Operation:
     @property
     def route(self) -> tuple[str, str, bool]:
         """What tells its requests: the method, the path before the id, and whether there is an id."""
-        path, _, rest = self.model.http["requestUri"].partition("/{id}")
-        return self.model.http["method"], path, bool(rest) or self.model.http["requestUri"].endswith("/{id}")
+        uri = self.model.http["requestUri"]
+        if self.kind is EXPORT:
+            uri = EXPORT_PATH + uri.rstrip("/")
+        path, _, rest = uri.partition("/{id}")
+        return self.model.http["method"], path, bool(rest) or uri.endswith("/{id}")
 
     @property
     def row(self) -> ResourceKind:
@@ -109,6 +116,15 @@ def service_model() -> ServiceModel:
 
 
 @functools.cache
+def export_model() -> ServiceModel:
+    """Return this package's model of the export service."""
+    session = botocore.session.get_session()
+    models = Path(__file__).parent.parent / "hooks" / "models"
+    session.get_component("data_loader").search_paths.append(str(models))
+    return session.get_service_model("neptuneexport")
+
+
+@functools.cache
 def instance_types(member: str) -> frozenset[str]:
     """Return the instance types that SageMaker has for what a member is about."""
     sagemaker = botocore.session.get_session().get_service_model("sagemaker")
@@ -126,16 +142,17 @@ def _http_only_shape(kind: str) -> StructureShape:
 @functools.cache
 def operations() -> dict[str, Operation]:
     """Return the ML operations by name."""
-    model = service_model()
+    models = {**dict.fromkeys(KINDS, service_model()), EXPORT.name: export_model()}
     return {
-        name: Operation(name, kind, verb, model.operation_model(name))
-        for kind in KINDS.values()
+        name: Operation(name, kind, verb, models[kind.name].operation_model(name))
+        for kind in ALL_KINDS.values()
         for verb, name in (
             ("start", kind.start_operation),
             ("get", kind.get_operation),
             ("list", kind.list_operation),
             ("stop", kind.stop_operation),
         )
+        if name
     }
 
 

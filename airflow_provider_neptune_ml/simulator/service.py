@@ -1,4 +1,4 @@
-"""The sixteen operations, and queries: what the service checks, changes and answers."""
+"""What the service, that of exports and queries check, change and answer."""
 
 from __future__ import annotations
 
@@ -68,11 +68,33 @@ class Service:
         verb = call.operation.verb
         if verb == "query":
             return self._queries.answer(call.body)
+        if call.operation.kind is kinds.EXPORT:
+            return self._answer_export(verb, call)
         if verb == "start" and not isinstance(call.body, dict):
             raise errors.bad_request(errors.BAD_BODY)
         self._check_role((call.body if verb == "start" else call.query).get("neptuneIamRoleArn"))
         with self._store.lock:
             return self._verbs[verb](call)
+
+    def _answer_export(self, verb: str, call: Call) -> dict[str, Any]:
+        """Answer for the export service; what it says to a cancellation, and of an unknown id, is assumed."""
+        with self._store.lock:
+            if verb == "start":
+                return self._start_export(call)
+            resource, now = self._visible(call), self._store.clock.now()
+            if verb == "stop" and not resource.has_ended(now):
+                resource.stop(now, self._settings.seconds(resource.kind, STOP))
+                self._store.save(resource)
+            return {"jobId": resource.id} if verb == "stop" else resource.describe(now)
+
+    def _start_export(self, call: Call) -> dict[str, Any]:
+        if not isinstance(call.body, dict):
+            raise errors.bad_request(errors.BAD_BODY)
+        members = call.operation.read_body(call.body)
+        if not _S3_URL.fullmatch(members["outputS3Path"]):
+            raise errors.bad_request(errors.BAD_S3_URL)
+        resource = self._make(call.operation.row, call.id, members)
+        return {"jobName": resource.runs[0].name, "jobId": resource.id}
 
     def new_id(self, kind: kinds.ResourceKind) -> str:
         """Return an id for a start without one: a UUID for jobs, a timestamped name for endpoints."""

@@ -12,9 +12,12 @@ from typing import Any
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL, Credential
 from airflow_provider_neptune_ml.simulator.intake import check, hints
+from airflow_provider_neptune_ml.simulator.resources import PENDING
 
 ACCOUNT = "123456789012"
 CLUSTER = "cluster-SIMULATOR"
+# Where the export service is. Its path differs from stack to stack; graph-notebook's client has the last part.
+EXPORT_PATH = "/v1/neptune-export"
 
 # Simulated seconds. AWS's notebooks say: data processing 5-10 minutes, training with two tuning jobs about
 # 20, creating an endpoint 5-10. How the 20 minutes split over the stages, and the time of a transform, are
@@ -24,6 +27,8 @@ DURATIONS: dict[str, dict[str, float]] = {
     kinds.MODEL_TRAINING.name: {"processingJob": 300.0, "hpoJob": 600.0, "modelTransformJob": 300.0},
     kinds.MODEL_TRANSFORM.name: {"baseProcessingJob": 240.0, "remoteModelTransformJob": 360.0},
     kinds.ENDPOINTS.name: {"endpoint": 420.0},
+    # "~5 min", of which it is pending until AWS Batch has a machine.
+    kinds.EXPORT.name: {PENDING: 60.0, "exportJob": 240.0},
 }
 STOP = "stop"
 # Of the wrong type these would be found out late.
