@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Simulator
 from dev.cluster_policy.airflow_local_settings import task_policy
+from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.conftest import connect
 from tests.sdk import DAG
@@ -104,6 +108,56 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tasks["use_model"] == "upstream_failed"
         [job] = simulator.overview()["kinds"]["modeltraining"]
         assert job["status"] == "Stopped"
+
+
+@pytest.fixture
+def workflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Simulator, Bucket]]:
+    """A cluster, and S3 with what SageMaker would leave there; a job completes once its files are there."""
+    with Simulator(speed=20_000) as simulator, bucket() as s3:
+        connect(monkeypatch, simulator.connection)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3.connection))
+        for kind in (DATA_PROCESSING, MODEL_TRAINING):
+            for _ in range(3):
+                simulator.script(kind.name, seconds={kind.stages[0].member: math.inf})
+        over, seen = Event(), set[str]()
+
+        def sagemaker() -> None:
+            while not over.wait(0.01):
+                for kind, job_id in s3.fill(simulator, seen):
+                    simulator.finish(kind, job_id)
+
+        thread = Thread(target=sagemaker)
+        thread.start()
+        yield simulator, s3
+        over.set()
+        thread.join()
+
+
+def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
+    """Each run tries its model before the endpoint replaces the one of the run before, which is deleted."""
+    simulator, s3 = workflow
+    dag = load("whole_workflow")
+
+    def run_once() -> dict[str, str]:
+        return {ti.task_id: str(ti.state) for ti in dag.test().get_task_instances()}
+
+    first = run_once()
+    [endpoint] = simulator.overview()["kinds"]["endpoints"]
+    simulator.advance(24 * 3600.0)
+
+    assert {name for name, state in first.items() if state != "success"} <= {
+        "delete_new",
+        "movies.cancel_process",
+        "movies.cancel_train",
+    }
+    assert first["delete_new"] == "skipped"
+    [query] = simulator.calls("ExecuteGremlinQuery")
+    assert f'"{endpoint["stages"][0]["name"]}"' in query.body["gremlin"]
+    [data] = simulator.overview()["kinds"]["dataprocessing"]
+    tuned = s3.read(f"{data['stages'][0]['output']}/model-hpo-configuration.json")
+    assert tuned["models"][0]["1-tier-param"][1]["range"] == [20, 100]
+    [start] = simulator.calls("StartMLDataProcessingJob")
+    assert start.body["inputDataS3Location"].startswith("s3://my-bucket/export/")
 
 
 GUIDE = """
