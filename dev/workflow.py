@@ -1,18 +1,23 @@
-"""What the example Dag `whole_workflow` needs around it: S3, with what SageMaker would leave there."""
+"""`make demo-workflow`: the example Dag `whole_workflow` in a real Airflow 3, all around it simulated."""
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
-from dev.local_airflow import free_ports
+from airflow_provider_neptune_ml.simulator import Simulator
+from dev.demo import DEMO_SPEED, PASSING_STATES, Story
+from dev.local_airflow import LocalAirflow, free_ports
+from dev.rest_api import ENDED_RUN_STATES, until
 
-if TYPE_CHECKING:
-    from airflow_provider_neptune_ml.simulator import Simulator
-
+DAG_ID = "whole_workflow"
+RUN_SECONDS = 600
 BUCKET = "my-bucket"  # as the Dag says
 # Both as in AWS's examples, shortened.
 CONFIGURATION = {
@@ -96,3 +101,51 @@ def bucket() -> Iterator[Bucket]:
         yield Bucket(f"http://127.0.0.1:{port}")
     finally:
         server.stop()
+
+
+def run_workflow(airflow: LocalAirflow, cluster: Simulator, s3: Bucket, story: Story) -> str:
+    """Run the Dag to its end, telling what happens; return the state of the run."""
+    told: dict[str, str | None] = {}
+    outputs: set[str] = set()
+    run = airflow.api.trigger(DAG_ID, {})
+
+    def look() -> bool:
+        airflow.check()
+        s3.fill(cluster, outputs)
+        # The run first: once it has ended, what is seen of its tasks afterwards is final.
+        state = run.state()
+        for task_id, news in run.task_states().items():
+            if news and news != told.get(task_id) and news not in PASSING_STATES:
+                story.tell(f"task  {task_id}", news)
+                told[task_id] = news
+                if news == "failed":
+                    print(run.log(task_id))
+        return state in ENDED_RUN_STATES
+
+    until(look, within=RUN_SECONDS, what=f"the end of {DAG_ID}")
+    return str(run.state())
+
+
+def main() -> int:
+    """Run everything; return the exit code."""
+    story = Story()
+    with (
+        tempfile.TemporaryDirectory(prefix="neptune-ml-", ignore_cleanup_errors=True) as home,
+        Simulator(speed=DEMO_SPEED) as cluster,
+        bucket() as s3,
+    ):
+        story.tell("Neptune ML simulator", f"{cluster.url}  ({DEMO_SPEED:g} times as fast as real time)")
+        story.tell("Airflow", "starting")
+        connections = {"NEPTUNE_ML_DEFAULT": cluster.connection, "AWS_DEFAULT": s3.connection}
+        env = {f"AIRFLOW_CONN_{name}": json.dumps(known) for name, known in connections.items()}
+        with LocalAirflow(Path(home), env=env) as airflow:
+            story.tell("Airflow", airflow.url)
+            state = run_workflow(airflow, cluster, s3, story)
+        story.tell(f"Dag   {DAG_ID}", state)
+        for call in cluster.calls("ExecuteGremlinQuery"):
+            print(f"\nAsked before it counted as deployed:\n{call.body['gremlin']}")
+    return 0 if state == "success" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -141,23 +141,41 @@ def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
     def run_once() -> dict[str, str]:
         return {ti.task_id: str(ti.state) for ti in dag.test().get_task_instances()}
 
-    first = run_once()
-    [endpoint] = simulator.overview()["kinds"]["endpoints"]
-    simulator.advance(24 * 3600.0)
+    def endpoints() -> dict[str, str]:
+        serving = simulator.overview()["kinds"]["endpoints"]
+        return {each["id"]: each["stages"][0]["name"] for each in serving}
 
-    assert {name for name, state in first.items() if state != "success"} <= {
-        "delete_new",
-        "movies.cancel_process",
-        "movies.cancel_train",
-    }
-    assert first["delete_new"] == "skipped"
+    tasks = run_once()
+    [(first, name)] = endpoints().items()
     [query] = simulator.calls("ExecuteGremlinQuery")
-    assert f'"{endpoint["stages"][0]["name"]}"' in query.body["gremlin"]
     [data] = simulator.overview()["kinds"]["dataprocessing"]
+    [start] = simulator.calls("StartMLDataProcessingJob")
+
+    assert tasks["delete_new"] == "skipped"
+    assert (tasks["ask"], tasks["publish"], tasks["delete_old"]) == ("success", "success", "success")
+    assert start.body["inputDataS3Location"].startswith("s3://my-bucket/export/")
     tuned = s3.read(f"{data['stages'][0]['output']}/model-hpo-configuration.json")
     assert tuned["models"][0]["1-tier-param"][1]["range"] == [20, 100]
-    [start] = simulator.calls("StartMLDataProcessingJob")
-    assert start.body["inputDataS3Location"].startswith("s3://my-bucket/export/")
+    assert f'"{name}"' in query.body["gremlin"]
+
+    tasks = run_once()
+
+    assert tasks["delete_old"] == "success"
+    assert len(endpoints()) == 1
+    assert first not in endpoints()
+
+
+def test_whole_workflow_that_fails(workflow: tuple[Simulator, Bucket]) -> None:
+    """A model that answers nothing does not stay: its endpoint is deleted, and the run has failed."""
+    simulator, _ = workflow
+    simulator.script_query([])
+
+    dag_run = load("whole_workflow").test()
+
+    tasks = {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
+    assert str(dag_run.state) == "failed"
+    assert (tasks["ask"], tasks["publish"], tasks["delete_new"]) == ("failed", "upstream_failed", "success")
+    assert simulator.overview()["kinds"]["endpoints"] == []
 
 
 GUIDE = """
