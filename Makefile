@@ -42,6 +42,10 @@ help: ## List the targets
 demo: .venv/airflow-3/.installed ## Train, wait, gate and cancel: example Dags in a real Airflow 3, Neptune ML simulated
 	@.venv/airflow-3/bin/python -m dev.demo
 
+.PHONY: demo-workflow
+demo-workflow: .venv/airflow-3/.installed ## The whole workflow, from the export to a model that answers, in the same way
+	@.venv/airflow-3/bin/python -m dev.workflow
+
 .PHONY: airflow
 airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the Airflow UI, until Ctrl-C
 	@.venv/airflow-3/bin/python -m dev.demo --keep-running

@@ -56,6 +56,7 @@ class NeptuneMLTask(BaseOperator):
     """
 
     kind: ClassVar[ResourceKind]
+    connection_fields: ClassVar[Sequence[str]] = CONNECTION_FIELDS
     template_fields: Sequence[str] = CONNECTION_FIELDS
     operator_extra_links = ExtraLinks()
     ui_color = "#dcd6f7"
@@ -82,7 +83,7 @@ class NeptuneMLTask(BaseOperator):
     @property
     def hook_parameters(self) -> dict[str, Any]:
         """The settings of the hook: the same, whole, wherever a part of this task runs."""
-        return hook_parameters_of(self)
+        return hook_parameters_of(self, self.connection_fields)
 
     @cached_property
     def hook(self) -> NeptuneMLHook:
@@ -237,10 +238,10 @@ def missing_argument(name: str) -> ValueError:
     )
 
 
-def hook_parameters_of(settings: object) -> dict[str, Any]:
+def hook_parameters_of(settings: object, fields: Sequence[str] = CONNECTION_FIELDS) -> dict[str, Any]:
     """Return the arguments of the hook that an object's connection arguments stand for."""
     renamed = {"botocore_config": "config"}
-    return {renamed.get(field, field): getattr(settings, field) for field in CONNECTION_FIELDS}
+    return {renamed.get(field, field): getattr(settings, field) for field in fields}
 
 
 def task_log_of(task: Any, resource_id: str, start: Position = FROM_THE_FIRST) -> TaskLog:

@@ -47,6 +47,7 @@ def get_provider_info() -> dict[str, Any]:
 def _modules() -> dict[str, list[str]]:
     roles = ("hooks", "operators", "sensors", "triggers")
     modules = {role: [f"{_PACKAGE}.{role}.neptune_ml"] for role in roles}
+    modules["operators"].append(f"{_PACKAGE}.operators.query")
     modules["triggers"].append(f"{_PACKAGE}.triggers.events")
     return modules
 

@@ -19,6 +19,7 @@ from typing import Any
 # https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-exceptions.html
 ID_MAX_LENGTH = 48
 ID_RULE = f"1-{ID_MAX_LENGTH} letters, digits or hyphens"
+_SHOWN_OF_QUERY = 60
 _ID_PATTERN = re.compile(rf"[A-Za-z0-9-]{{1,{ID_MAX_LENGTH}}}")
 
 
@@ -77,6 +78,8 @@ class Stage:
     :param log_group: the CloudWatch log group it writes to.
     :param link: the button in Airflow's UI that leads to it.
     :param has_own_log_group: whether each resource has a group of its own, below that.
+    :param service: the service whose resource it is (default: SageMaker).
+    :param name_key: the XCom that has its name there, where other tasks need it.
     """
 
     member: str
@@ -85,6 +88,8 @@ class Stage:
     log_group: str
     link: str
     has_own_log_group: bool = False
+    service: str = "SageMaker"
+    name_key: str | None = None
 
     def log_of(self, part: Mapping[str, Any]) -> str:
         """
@@ -93,7 +98,7 @@ class Stage:
         :param part: what the Get reply says of it.
         """
         name = part.get("name") or "(unnamed)"
-        return f"CloudWatch log group {self.log_group}, SageMaker {self.resource} {name}."
+        return f"CloudWatch log group {self.log_group}, {self.service} {self.resource} {name}."
 
     def log_streams(self, name: str) -> tuple[str, str]:
         """
@@ -122,6 +127,7 @@ class ResourceKind:
     :param stages: the SageMaker resources behind it, in the order in which they work.
     :param output: the member of the stage that shows where in S3 its results are (default: the last one that
         has an output location).
+    :param permission: the IAM action that each of its operations needs (default: one for each operation).
     """
 
     name: str
@@ -134,6 +140,7 @@ class ResourceKind:
     statuses: Statuses
     stages: tuple[Stage, ...]
     output: str = ""
+    permission: str = ""
 
     @property
     def noun(self) -> str:
@@ -204,6 +211,14 @@ class ResourceKind:
             if isinstance(part, Mapping) and part:
                 yield stage, part
 
+    def names_in(self, description: Mapping[str, Any]) -> dict[str, str]:
+        """Return the names in SageMaker that a description has for other tasks, by their XComs."""
+        return {
+            stage.name_key: part["name"]
+            for stage, part in self.stages_in(description)
+            if stage.name_key and part.get("name")
+        }
+
     def current_stage(self, description: Mapping[str, Any]) -> tuple[Stage, Mapping[str, Any]] | None:
         """Return the stage that tells most: the failed one, else the one that runs, else the last."""
         present = list(self.stages_in(description))
@@ -227,8 +242,41 @@ class ResourceKind:
 
         https://docs.aws.amazon.com/neptune/latest/userguide/iam-dp-actions.html
         """
-        return f"neptune-db:{operation}{'Status' if operation == self.get_operation else ''}"
+        suffix = "Status" if operation == self.get_operation else ""
+        return self.permission or f"neptune-db:{operation}{suffix}"
 
+
+@dataclass(frozen=True)
+class QueryLanguage:
+    """
+    What a query is, beside the resources.
+
+    :param name: the URL segment of the HTTP API.
+    :param title: the name in messages.
+    :param operation: the operation that runs one, as botocore spells it.
+    :param iam_action: the permission that a query needs which reads.
+    :param iam_actions_of_writes: the permissions that one needs which changes the graph.
+    """
+
+    name: str
+    title: str
+    operation: str
+    iam_action: str
+    iam_actions_of_writes: tuple[str, ...]
+
+    def name_of(self, query: str) -> str:
+        """Return how a message begins that is about a query: with the beginning of that."""
+        line = " ".join(query.split())
+        return f"{self.title} {line if len(line) <= _SHOWN_OF_QUERY else f'{line[:_SHOWN_OF_QUERY]}...'!r}"
+
+
+GREMLIN = QueryLanguage(
+    name="gremlin",
+    title="Gremlin query",
+    operation="ExecuteGremlinQuery",
+    iam_action="neptune-db:ReadDataViaQuery",
+    iam_actions_of_writes=("neptune-db:WriteDataViaQuery", "neptune-db:DeleteDataViaQuery"),
+)
 
 _JOB_STATUSES = Statuses(
     running="InProgress",  # graph-notebook's integration tests
@@ -310,6 +358,7 @@ ENDPOINTS = ResourceKind(
     list_operation="ListMLEndpoints",
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
+    # Queries name the endpoint by its name in SageMaker: Neptune#ml.endpoint.
     stages=(
         Stage(
             "endpoint",
@@ -318,6 +367,7 @@ ENDPOINTS = ResourceKind(
             "/aws/sagemaker/Endpoints",
             "SageMaker endpoint",
             has_own_log_group=True,
+            name_key="endpoint_name",
         ),
     ),
 )
@@ -326,10 +376,37 @@ KINDS: dict[str, ResourceKind] = {
     kind.name: kind for kind in (DATA_PROCESSING, MODEL_TRAINING, MODEL_TRANSFORM, ENDPOINTS)
 }
 
+# A job of the Neptune-Export service, which is no resource of Neptune ML: another host, other operations and
+# words. Described in the same form, so that whatever waits, cancels and reports works for it as well.
+EXPORT = ResourceKind(
+    name="export",
+    title="export job",
+    id_argument="job_id",
+    start_operation="StartExportJob",
+    get_operation="GetExportJob",
+    list_operation="",  # there is none
+    stop_operation="CancelExportJob",
+    statuses=Statuses(
+        running="running",  # AWS's guide; likewise "pending"
+        updating=None,
+        # What a cancelled job reports is not documented. AWS Batch, which runs it, says "FAILED".
+        stopping="cancelling",
+        stopped="cancelled",
+        succeeded="succeeded",  # graph-notebook; likewise "failed"
+        failed="failed",
+        also_running=("pending",),
+        also_failed=("canceled",),
+    ),
+    stages=(Stage("exportJob", "export", "job", "/aws/batch/job", link="", service="AWS Batch"),),
+    permission="execute-api:Invoke",
+)
+# All that can be waited for.
+ALL_KINDS: dict[str, ResourceKind] = {**KINDS, EXPORT.name: EXPORT}
+
 
 def find_kind(kind: ResourceKind | str) -> ResourceKind:
     """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
-    found = kind if isinstance(kind, ResourceKind) else KINDS.get(kind)
+    found = kind if isinstance(kind, ResourceKind) else ALL_KINDS.get(kind)
     if found is None:
         raise ValueError(f"kind={kind!r} is not a Neptune ML resource kind: choose from {', '.join(KINDS)}")
     return found

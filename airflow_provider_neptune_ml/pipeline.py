@@ -51,6 +51,9 @@ class NeptuneMLPipeline(TaskGroup):
     ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the state of the Dag
     run. The endpoint has no teardown.
 
+    The attribute ``endpoint_name`` is the name in SageMaker of the endpoint that ``deploy`` puts in service:
+    an argument for a task of your own; in an f-string a template, for a query's ``Neptune#ml.endpoint``.
+
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
@@ -130,6 +133,7 @@ class NeptuneMLPipeline(TaskGroup):
             update=True,
             **{} if chosen else {model: _id_of(source)},
         )
+        self.endpoint_name: Any = self.deploy and self.deploy.output["endpoint_name"]
         if self._last is None:
             raise ValueError("process, train, transform and deploy: one of them must be a dict of arguments")
 

@@ -15,6 +15,9 @@ T = TypeVar("T")
 # A failover of the cluster takes a minute or two; after ten minutes of transient errors alone, somebody
 # should look.
 DEFAULT_UNREACHABLE_TIMEOUT_SECONDS = 600.0
+# A little longer than Neptune's own time limit of a query is by default (neptune_query_timeout):
+# https://docs.aws.amazon.com/neptune/latest/userguide/parameters.html
+DEFAULT_QUERY_TIMEOUT_SECONDS = 150.0
 LONGEST_PAUSE_SECONDS = 60.0
 # However short the poll interval is.
 _SHORTEST_PAUSE_SECONDS = 1.0

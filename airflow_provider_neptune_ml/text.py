@@ -40,6 +40,11 @@ def one_line(text: object) -> str:
     return line if len(line) <= MAX_LENGTH else f"{line[: MAX_LENGTH - 3]}..."
 
 
+def storable(text: str) -> str:
+    """Return a text without what no database takes."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def https_link(url: object) -> str:
     """Return a link that can be shown; empty for what is no https URL on one line."""
     is_link = isinstance(url, str) and url.startswith("https://") and one_line(url) == url and " " not in url

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import date
 from numbers import Number
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
@@ -199,6 +200,17 @@ def _is_path_or_flag(value: object) -> bool:
 
 def _starts(prefix: str) -> Callable[[object], bool]:
     return lambda value: _is_text(value) and str(value).startswith(prefix) and value != prefix
+
+
+def _is_url(value: object) -> bool:
+    if not _is_text(value) or " " in str(value):
+        return False
+    try:
+        parts = urlsplit(str(value))
+        is_usable = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return is_usable and not (parts.query or parts.fragment or "@" in parts.netloc)
 
 
 def _is_texts(value: object) -> bool:
@@ -508,6 +520,7 @@ _OTHER_OPTION = _Rule(
     "a text of one line", lambda value: not isinstance(value, str) or value.isprintable(), lambda value: value
 )
 _DICT = _Rule("a dict", lambda value: isinstance(value, Mapping), _members)
+_JSON = _Rule("a dict of plain values, as JSON has them", _is_plain_dict, _literal)
 _ID = _Rule(_ID_WORDS, is_id)
 # By the end of the name; the first that fits.
 _RULES: dict[str, _Rule] = {
@@ -520,6 +533,19 @@ _RULES: dict[str, _Rule] = {
         lambda value: _is_text(value) and re.fullmatch(r"[a-z0-9-]{1,63}", value) is not None,
     ),
     "verify": _Rule("True, False, or the path of a CA bundle", _is_path_or_flag, _flag_or_text),
+    "export_api_url": _Rule(
+        "the full invoke URI of the export service, https://... without user, query and fragment", _is_url
+    ),
+    "output_s3_path": _Rule("an S3 location: s3://bucket/prefix", _starts("s3://")),
+    "command": _Rule("a command of the export service, such as export-pg or export-rdf", _is_text),
+    "job_size": _Rule(
+        "one of small, medium, large, xlarge", lambda value: value in ("small", "medium", "large", "xlarge")
+    ),
+    "export_params": _JSON,
+    "additional_params": _JSON,
+    "expected_bucket_owner": _Rule(
+        "the id of an AWS account, 12 digits", lambda value: re.fullmatch(r"\d{12}", str(value)) is not None
+    ),
     "_s3_location": _Rule("an S3 location: s3://bucket/prefix", _starts("s3://")),
     "_role_arn": _Rule("the ARN of an IAM role: arn:aws:iam::<account>:role/<name>", _starts("arn:")),
     "instance_type": _Rule("a SageMaker instance type, such as ml.g5.2xlarge", _starts("ml.")),
@@ -544,6 +570,11 @@ _RULES: dict[str, _Rule] = {
         f"a whole number of lines, 0 or more and at most {_MAX_LOG_LINES}",
         lambda value: _is_count(value) and value <= _MAX_LOG_LINES,
         _number,
+    ),
+    "query": _Rule(
+        "a query, a text that is not empty",
+        lambda value: isinstance(value, str) and not is_blank(value),
+        optional=False,
     ),
     "additional_parameters": _Rule(
         "", _is_plain_dict, _request_members, may_hold_secrets=True, find_fault=_request_members_fault

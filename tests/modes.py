@@ -294,6 +294,8 @@ def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method
 def _after(world: World, task: Any, event: Any, next_method: str, where: Any) -> Ending:
     kind = type(event).__name__
     if kind == "TaskSuccessEvent":
+        for key in event.xcoms.keys() - {"return_value"}:
+            where["ti"].xcom_push(key, event.xcoms[key])
         return Ending("success", description=event.xcoms["return_value"])
     if kind in ("TaskFailedEvent", "TaskSkippedEvent"):
         message = "\n".join(_ERROR_LINE.findall(world.logged()))

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import GREMLIN, KINDS
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
@@ -186,7 +186,7 @@ def test_policy_is_complete() -> None:
             kind.list_operation,
             kind.stop_operation,
         )
-    }
+    } | {GREMLIN.iam_action}
     [statement] = json.loads(policy)["Statement"]
 
     assert set(statement["Action"]) == needed

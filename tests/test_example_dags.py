@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Simulator
 from dev.cluster_policy.airflow_local_settings import task_policy
+from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.conftest import connect
 from tests.s3 import put_metrics, s3_server, use_s3
@@ -105,6 +109,74 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tasks["use_model"] == "upstream_failed"
         [job] = simulator.overview()["kinds"]["modeltraining"]
         assert job["status"] == "Stopped"
+
+
+@pytest.fixture
+def workflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Simulator, Bucket]]:
+    """A cluster, and S3 with what SageMaker would leave there; a job completes once its files are there."""
+    with Simulator(speed=20_000) as simulator, bucket() as s3:
+        connect(monkeypatch, simulator.connection)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3.connection))
+        for kind in (DATA_PROCESSING, MODEL_TRAINING):
+            for _ in range(3):
+                simulator.script(kind.name, seconds={kind.stages[0].member: math.inf})
+        over, seen = Event(), set[str]()
+
+        def sagemaker() -> None:
+            while not over.wait(0.01):
+                for kind, job_id in s3.fill(simulator, seen):
+                    simulator.finish(kind, job_id)
+
+        thread = Thread(target=sagemaker)
+        thread.start()
+        yield simulator, s3
+        over.set()
+        thread.join()
+
+
+def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
+    """Each run tries its model before the endpoint replaces the one of the run before, which is deleted."""
+    simulator, s3 = workflow
+    dag = load("whole_workflow")
+
+    def run_once() -> dict[str, str]:
+        return {ti.task_id: str(ti.state) for ti in dag.test().get_task_instances()}
+
+    def endpoints() -> dict[str, str]:
+        serving = simulator.overview()["kinds"]["endpoints"]
+        return {each["id"]: each["stages"][0]["name"] for each in serving}
+
+    tasks = run_once()
+    [(first, name)] = endpoints().items()
+    [query] = simulator.calls("ExecuteGremlinQuery")
+    [data] = simulator.overview()["kinds"]["dataprocessing"]
+    [start] = simulator.calls("StartMLDataProcessingJob")
+
+    assert tasks["delete_new"] == "skipped"
+    assert (tasks["ask"], tasks["publish"], tasks["delete_old"]) == ("success", "success", "success")
+    assert start.body["inputDataS3Location"].startswith("s3://my-bucket/export/")
+    tuned = s3.read(f"{data['stages'][0]['output']}/model-hpo-configuration.json")
+    assert tuned["models"][0]["1-tier-param"][1]["range"] == [20, 100]
+    assert f'"{name}"' in query.body["gremlin"]
+
+    tasks = run_once()
+
+    assert tasks["delete_old"] == "success"
+    assert len(endpoints()) == 1
+    assert first not in endpoints()
+
+
+def test_whole_workflow_that_fails(workflow: tuple[Simulator, Bucket]) -> None:
+    """A model that answers nothing does not stay: its endpoint is deleted, and the run has failed."""
+    simulator, _ = workflow
+    simulator.script_query([])
+
+    dag_run = load("whole_workflow").test()
+
+    tasks = {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
+    assert str(dag_run.state) == "failed"
+    assert (tasks["ask"], tasks["publish"], tasks["delete_new"]) == ("failed", "upstream_failed", "success")
+    assert simulator.overview()["kinds"]["endpoints"] == []
 
 
 GUIDE = """

@@ -16,6 +16,7 @@ from botocore.session import get_session
 from airflow_provider_neptune_ml.base import NeptuneMLTask
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.operators import neptune_ml as operators
+from airflow_provider_neptune_ml.operators import query
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
@@ -31,6 +32,7 @@ def leaves() -> Iterator[type[NeptuneMLTask]]:
         for _, value in inspect.getmembers(module, inspect.isclass):
             if issubclass(value, NeptuneMLTask) and hasattr(value, "kind"):
                 yield value
+    yield query.NeptuneMLGremlinQueryOperator
 
 
 LEAVES = list(leaves())

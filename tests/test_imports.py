@@ -30,6 +30,7 @@ def modules_after(code: str) -> set[str]:
     "module",
     [
         "operators.neptune_ml",
+        "operators.query",
         "sensors.neptune_ml",
         "triggers.neptune_ml",
         "triggers.events",

@@ -57,6 +57,22 @@ def test_whole_lifecycle() -> None:
     assert [leaf.task_id for leaf in pipeline.get_leaves()] == ["neptune_ml.deploy"]
 
 
+def test_endpoint_name() -> None:
+    """The endpoint's name is an argument that connects tasks, and in a text a template; without one, None."""
+    with DAG("dag", schedule=None):
+        pipeline = NeptuneMLPipeline(train="model-1", deploy=DEPLOY)
+
+        @task
+        def use(name: str) -> None:
+            """Use it."""
+
+        use(pipeline.endpoint_name)
+
+    assert pipeline.deploy.downstream_task_ids == {"use"}
+    assert "key='endpoint_name'" in f"{pipeline.endpoint_name}"
+    assert lay(train=TRAIN, process="data-1").endpoint_name is None
+
+
 def test_steps_can_be_left_out() -> None:
     """What is not given is not there; the teardowns can be left out too."""
     pipeline = lay(process=PROCESS, train=TRAIN, teardowns=False)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from botocore.config import Config
 
+from airflow_provider_neptune_ml.hooks.limits import bound_replies
+from airflow_provider_neptune_ml.kinds import GREMLIN
+
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
     from botocore.client import BaseClient
@@ -21,6 +24,8 @@ T = TypeVar("T")
 KILL_CONFIG = Config(connect_timeout=1.5, read_timeout=2.0, retries={"total_max_attempts": 1})
 # A start that botocore has sent again can't be told from an externally started job with the same id.
 START_CONFIG = Config(retries={"total_max_attempts": 1})
+# Of a query, only its caller knows how long it may take, and whether it may be sent again.
+QUERY_CONFIG = Config(read_timeout=None, tcp_keepalive=True, retries={"total_max_attempts": 1})
 # A silent cluster should not hold the triggerer's threads for minutes, and a wait asks again by itself.
 TRIGGER_CONFIG = Config(connect_timeout=5.0, read_timeout=15.0, retries={"total_max_attempts": 1})
 
@@ -63,6 +68,11 @@ class Clients:
         return self._client("start_conn", START_CONFIG)
 
     @property
+    def query_conn(self) -> BaseClient:
+        """The client for queries: it sends a request once, and waits as long as its caller does."""
+        return self._once("query_conn", self._query_client)
+
+    @property
     def urgent_conn(self) -> BaseClient:
         """The client of a kill: short time-outs, one attempt."""
         return self._client("urgent_conn", KILL_CONFIG)
@@ -73,8 +83,15 @@ class Clients:
             getattr(self, name)
 
     def _client(self, name: str, config: Config) -> BaseClient:
-        hook = self._hook
-        return self._once(name, lambda: hook.get_client_type(hook.region_name, hook.config.merge(config)))
+        return self._once(name, lambda: self._built(config))
+
+    def _built(self, config: Config) -> BaseClient:
+        return self._hook.get_client_type(self._hook.region_name, self._hook.config.merge(config))
+
+    def _query_client(self) -> BaseClient:
+        client = self._built(QUERY_CONFIG)
+        bound_replies(client, f"/{GREMLIN.name}")
+        return client
 
     def _once(self, name: str, build: Callable[[], T]) -> T:
         # Without the lock where it is built: a kill may interrupt a thread that holds it.

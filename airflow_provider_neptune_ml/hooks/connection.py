@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8182
 _SCHEMAS = ("https", "http")
-_EXTRAS = ("iam_auth", "region_name", "neptune_iam_role_arn", "sagemaker_iam_role_arn", "config_kwargs")
+_EXTRAS = (
+    "iam_auth",
+    "region_name",
+    "neptune_iam_role_arn",
+    "sagemaker_iam_role_arn",
+    "export_api_url",
+    "export_iam_auth",
+    "config_kwargs",
+)
 _log = logging.getLogger(__name__)
 # Which botocore asks for a CA bundle, in this order.
 _BUNDLE_VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE")
@@ -52,6 +60,8 @@ class NeptuneMLConnection:
     :param iam_auth: whether requests are signed.
     :param neptune_iam_role_arn: default of ``neptune_iam_role_arn`` in every request.
     :param sagemaker_iam_role_arn: default of ``sagemaker_iam_role_arn`` in requests that take it.
+    :param export_api_url: the full invoke URI of the Neptune-Export service, if there is one.
+    :param export_iam_auth: whether requests to it are signed.
     :param config: configuration of the botocore client; it may hold the password of a proxy.
     """
 
@@ -61,6 +71,8 @@ class NeptuneMLConnection:
     iam_auth: bool
     neptune_iam_role_arn: str | None
     sagemaker_iam_role_arn: str | None
+    export_api_url: str | None = None
+    export_iam_auth: bool = True
     config: Config = field(default_factory=Config, repr=False, compare=False)
 
     @classmethod
@@ -103,6 +115,8 @@ class NeptuneMLConnection:
             iam_auth=_boolean(conn_id, extra, "iam_auth", default=True),
             neptune_iam_role_arn=_text(conn_id, extra, "neptune_iam_role_arn"),
             sagemaker_iam_role_arn=_text(conn_id, extra, "sagemaker_iam_role_arn"),
+            export_api_url=_text(conn_id, extra, "export_api_url"),
+            export_iam_auth=_boolean(conn_id, extra, "export_iam_auth", default=True),
             config=client_config(
                 f"Connection {conn_id!r} (neptune_ml_conn_id): config_kwargs", extra.get("config_kwargs")
             ),

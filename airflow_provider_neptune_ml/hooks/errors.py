@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import ssl
 import traceback
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from botocore.exceptions import (
@@ -23,6 +24,7 @@ from botocore.exceptions import (
     InvalidProxiesConfigError,
     InvalidRegionError,
     InvalidRetryConfigurationError,
+    ReadTimeoutError,
     ResponseStreamingError,
     SSLError,
 )
@@ -33,10 +35,12 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLNotFoundError,
     NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
     full_stop,
 )
-from airflow_provider_neptune_ml.kinds import ResourceKind
+from airflow_provider_neptune_ml.hooks.limits import ReplyTooLongError
+from airflow_provider_neptune_ml.kinds import QueryLanguage, ResourceKind
 from airflow_provider_neptune_ml.text import one_line
 
 # What its parser raises on a body that is not as its model says.
@@ -66,6 +70,20 @@ _THROTTLING_CODES = frozenset(
         "TooManyRequestsException",
     }
 )
+# The query itself was ended: the same one would be again.
+_FAILED_QUERY_CODES = frozenset(
+    {
+        "CancelledByUserException",
+        "FailureByQueryException",
+        "QueryLimitExceededException",
+        "TimeLimitExceededException",
+    }
+)
+# Nothing was changed: the transaction was rolled back, or never began.
+# https://docs.aws.amazon.com/neptune/latest/userguide/errors-engine-codes.html
+_CERTAIN_CODES = frozenset({"ConcurrentModificationException", "MemoryLimitExceededException"}) | (
+    _THROTTLING_CODES | _FAILED_QUERY_CODES
+)
 # "Invalid ID provided. Please check whether a resource with the given ID exists." comes as one or the other;
 # AWS's guide and its model disagree. Get takes an id, checked before it is sent, and a role: nothing else to
 # be invalid.
@@ -76,8 +94,12 @@ _EXPIRED = re.compile(
 )
 _THROTTLED = re.compile(r"Rate exceeded|ThrottlingException|TooManyRequestsException|Too many requests", re.I)
 _UNSIGNED = re.compile(r"Missing ?Authentication ?Token", re.I)
+# Neptune takes no scripts: there is no other way to these steps than by their names.
+# https://tinkerpop.apache.org/docs/current/reference/#graph-traversal-steps
+_CHANGING_STEPS = re.compile(r"\b(addV|addE|mergeV|mergeE|property|drop|io|call)\b", re.I)
+UNSIGNED_CLUSTER = "iam_auth to false for a cluster without IAM authentication"
 # What a 403 is about, by its text: the first that matches.
-_ADVICE = (
+ADVICE = (
     (
         re.compile("execute-api", re.I),
         "API Gateway answered, not Neptune: {address} must be those of the cluster endpoint.",
@@ -156,38 +178,32 @@ def _is_raised_in(error: Exception, module: str) -> bool:
     return any(frame.f_globals.get("__name__") == module for frame, _ in frames)
 
 
-@dataclass(frozen=True)
-class Request:
-    """
-    What was requested of which cluster, for messages.
+class AnyRequest(ABC):
+    """What was requested of which cluster, for messages."""
 
-    :param kind: the kind of resource.
-    :param operation: the operation.
-    :param resource_id: the resource, if any.
-    :param endpoint_url: where the request went.
-    :param neptune_ml_conn_id: the connection with the cluster.
-    :param aws_conn_id: the connection with the credentials.
-    """
-
-    kind: ResourceKind
     operation: str
-    resource_id: str | None
     endpoint_url: str
     neptune_ml_conn_id: str
     aws_conn_id: str | None
+    # Who should answer, what a 403 is about, by its text (the first that matches), and the names of settings.
+    service: ClassVar[str] = "Neptune"
+    advice: ClassVar[Sequence[tuple[re.Pattern[str], str]]] = ADVICE
+    unsigned: ClassVar[str] = UNSIGNED_CLUSTER
+    whereabouts: ClassVar[str] = "the cluster (neptune_ml_conn_id)"
 
     @property
+    @abstractmethod
     def subject(self) -> str:
         """How a message begins."""
-        return self.kind.name_of(self.resource_id) if self.resource_id else f"List of {self.kind.title}s"
+
+    @property
+    @abstractmethod
+    def action(self) -> str:
+        """The permission that it needs."""
 
     @property
     def undone(self) -> str:
         """What a refusal means where it is certain that nothing was carried out."""
-        if self.operation == self.kind.start_operation:
-            return " not started"
-        if self.operation == self.kind.stop_operation:
-            return " not cancelled" if self.kind.is_job else " not deleted"
         return ""
 
     @property
@@ -207,14 +223,134 @@ class Request:
         """What to check where something else than Neptune answers, or nothing."""
         return f"host, port and schema (http or https) of connection {self.neptune_ml_conn_id!r}"
 
+    def means_absent(self, http_status: int, code: str) -> bool:
+        """Tell whether a refusal of a Get says that there is no such resource."""
+        return http_status in (400, 404) and code in _NOT_FOUND_CODES
 
-def translate(error: Exception, request: Request) -> NeptuneMLError:
+    def missing(self, detail: str) -> str:  # noqa: ARG002
+        """Return the message for a resource that isn't there; empty where none was asked for."""
+        return ""
+
+    def own_error(self, error: Exception) -> NeptuneMLError | None:  # noqa: ARG002
+        """Return the error for what only such a request can meet, or None."""
+        return None
+
+
+@dataclass(frozen=True)
+class Request(AnyRequest):
+    """
+    A request for a resource.
+
+    :param kind: the kind of resource.
+    :param operation: the operation.
+    :param resource_id: the resource, if any.
+    :param endpoint_url: where the request went.
+    :param neptune_ml_conn_id: the connection with the cluster.
+    :param aws_conn_id: the connection with the credentials.
+    """
+
+    kind: ResourceKind
+    operation: str
+    resource_id: str | None
+    endpoint_url: str
+    neptune_ml_conn_id: str
+    aws_conn_id: str | None
+
+    @property
+    def subject(self) -> str:
+        """How a message begins."""
+        if self.resource_id:
+            return self.kind.name_of(self.resource_id)
+        is_start = self.operation == self.kind.start_operation
+        return self.kind.title.capitalize() if is_start else f"List of {self.kind.title}s"
+
+    @property
+    def undone(self) -> str:
+        """What a refusal means where it is certain that nothing was carried out."""
+        if self.operation == self.kind.start_operation:
+            return " not started"
+        if self.operation == self.kind.stop_operation:
+            return " not cancelled" if self.kind.is_job else " not deleted"
+        return ""
+
+    @property
+    def action(self) -> str:
+        """The permission that it needs."""
+        return self.kind.iam_action(self.operation)
+
+    def missing(self, detail: str) -> str:
+        """Return the message for a Get of an unknown id."""
+        if self.operation != self.kind.get_operation:
+            return ""
+        return (
+            f"No {self.kind.title} {self.resource_id!r} on {self.cluster}: {detail}"
+            f" Check {self.kind.id_argument}, and {self.whereabouts}."
+        )
+
+
+@dataclass(frozen=True)
+class QueryRequest(AnyRequest):
+    """
+    A query.
+
+    :param language: its language.
+    :param operation: the operation.
+    :param query: the query.
+    :param seconds: for how long its answer is waited for.
+    :param endpoint_url: where the request went.
+    :param neptune_ml_conn_id: the connection with the cluster.
+    :param aws_conn_id: the connection with the credentials.
+    """
+
+    language: QueryLanguage
+    operation: str
+    query: str
+    seconds: float
+    endpoint_url: str
+    neptune_ml_conn_id: str
+    aws_conn_id: str | None
+
+    @property
+    def subject(self) -> str:
+        """How a message begins: with the beginning of the query."""
+        return self.language.name_of(self.query)
+
+    @property
+    def changes(self) -> bool:
+        """Whether it may change the graph: it has the name of a step that does, be it in a text."""
+        return _CHANGING_STEPS.search(self.query) is not None
+
+    @property
+    def action(self) -> str:
+        """The permission that it needs."""
+        more = self.language.iam_actions_of_writes if self.changes else ()
+        return " and ".join((self.language.iam_action, *more))
+
+    def own_error(self, error: Exception) -> NeptuneMLError | None:
+        """Return the error for a query that takes too long, or has too large a result."""
+        if isinstance(error, ReplyTooLongError):
+            return NeptuneMLError(
+                f"{self.subject}: the result has {error}. Have the query return less, such as by limit().",
+                reference=self.reference,
+            )
+        if isinstance(error, ReadTimeoutError):
+            return NeptuneMLTimeoutError(
+                f"{self.subject} timed out: no answer within {self.seconds:g} s (timeout={self.seconds:g})."
+                " It may still be running, until Neptune's own time limit (neptune_query_timeout).",
+                reference=self.reference,
+            )
+        return None
+
+
+def translate(error: Exception, request: AnyRequest) -> NeptuneMLError:
     """
     Put an error of botocore into our words.
 
     :param error: what botocore raised, see :func:`is_call_error`.
     :param request: what was requested.
     """
+    if own := request.own_error(error):
+        return own
     if isinstance(error, ClientError) and error.operation_name == request.operation:
         return _refused(error, request)
     if _is_parser_error(error):
@@ -222,14 +358,18 @@ def translate(error: Exception, request: Request) -> NeptuneMLError:
     if isinstance(error, (ConnectionError, HTTPClientError)):
         return _unanswered(error, request)
     return translate_setup(
-        error, aws_conn_id=request.aws_conn_id, subject=request.subject, reference=request.reference
+        error,
+        aws_conn_id=request.aws_conn_id,
+        subject=request.subject,
+        reference=request.reference,
+        unsigned=request.unsigned,
     )
 
 
-def not_neptunes(request: Request) -> NeptuneMLUnreachableError:
+def not_neptunes(request: AnyRequest) -> NeptuneMLUnreachableError:
     """Return the error for a reply that the service would not give."""
     return NeptuneMLUnreachableError(
-        f"{request.subject}: the reply is not one of Neptune's. Check {request.address}, and any proxy or"
+        f"{request.subject}: the reply is not one of {request.service}'s. Check {request.address}, and any proxy or"
         " load balancer in between.",
         transient=True,
         reference=request.reference,
@@ -237,7 +377,12 @@ def not_neptunes(request: Request) -> NeptuneMLUnreachableError:
 
 
 def translate_setup(
-    error: Exception, *, aws_conn_id: str | None, subject: str = "Neptune ML", reference: str = ""
+    error: Exception,
+    *,
+    aws_conn_id: str | None,
+    subject: str = "Neptune ML",
+    reference: str = "",
+    unsigned: str = UNSIGNED_CLUSTER,
 ) -> NeptuneMLError:
     """
     Put into our words what went wrong on the way to a signed request: credentials, profile, region, role.
@@ -246,6 +391,7 @@ def translate_setup(
     :param aws_conn_id: where the credentials come from.
     :param subject: how the message begins.
     :param reference: how it ends.
+    :param unsigned: what to set where requests need no signature.
     """
     if isinstance(error, RecursionError):
         return not_sent(
@@ -267,7 +413,7 @@ def translate_setup(
         transient = is_transient(error)
     return not_sent(
         f"{subject}: no AWS credentials to sign the request with: {_said_by(error)}. Check aws_conn_id"
-        f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
+        f" ({aws_conn_id!r}), or set {unsigned}.",
         transient=transient,
         reference=reference,
     )
@@ -317,7 +463,7 @@ def not_sent(message: str, *, transient: bool, reference: str = "") -> NeptuneML
     return error
 
 
-def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
+def _refused(error: ClientError, request: AnyRequest) -> NeptuneMLServiceError:
     response: Any = error.response  # its type lacks what handlers.py adds
     code, detail = _said(error)
     http_status = _http_status(error)
@@ -328,24 +474,20 @@ def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
         not code or code.isdigit()
     )
     transient = is_transient(error)
-    is_get = request.operation == request.kind.get_operation
-    not_found = is_get and not transient and http_status in (400, 404) and code in _NOT_FOUND_CODES
-    ambiguous = (http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES
+    may_be_missing = not transient and request.means_absent(http_status, code)
+    not_found = request.missing(full_stop(detail or code)) if may_be_missing else ""
+    ambiguous = (http_status == 408 or http_status >= 500) and code not in _CERTAIN_CODES
     answer = f"{http_status}" if not code or code.isdigit() else f"{http_status} {code}"
     undone = "" if transient or ambiguous else request.undone
     message = f"{request.subject}{undone}: {full_stop(f'{answer}: {detail}' if detail else answer)}"
     if foreign:
         said = f": {full_stop(one_line(response['message']))}" if response.get("message") else "."
         message = (
-            f"{request.subject}: HTTP status {http_status}, in a form that isn't Neptune's{said}"
+            f"{request.subject}: HTTP status {http_status}, in a form that isn't {request.service}'s{said}"
             f" Check {request.address}, and any proxy or load balancer in between."
         )
     elif not_found:
-        message = (
-            f"No {request.kind.title} {request.resource_id!r} on {request.cluster}:"
-            f" {full_stop(detail or code)} Check {request.kind.id_argument}, and the cluster"
-            " (neptune_ml_conn_id)."
-        )
+        message = not_found
     elif http_status == 403 and not transient:
         message += f" {_advice(f'{code}: {detail}', request)}"
     return (NeptuneMLNotFoundError if not_found else NeptuneMLServiceError)(
@@ -360,16 +502,16 @@ def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
     )
 
 
-def _advice(said: str, request: Request) -> str:
-    return next(advice for pattern, advice in _ADVICE if pattern.search(said)).format(
+def _advice(said: str, request: AnyRequest) -> str:
+    return next(advice for pattern, advice in request.advice if pattern.search(said)).format(
         address=request.address,
         conn_id=request.neptune_ml_conn_id,
         aws_conn_id=request.aws_conn_id,
-        action=request.kind.iam_action(request.operation),
+        action=request.action,
     )
 
 
-def _unanswered(error: Exception, request: Request) -> NeptuneMLUnreachableError:
+def _unanswered(error: Exception, request: AnyRequest) -> NeptuneMLUnreachableError:
     subject, reference = request.subject, request.reference
     if absent := _cause_of_type(error, FileNotFoundError):
         return not_sent(
@@ -433,7 +575,7 @@ def is_transient(error: ClientError) -> bool:
     """Tell whether the same request may well be answered a moment later."""
     code, detail = _said(error)
     http_status = _http_status(error)
-    return (
+    return code not in _FAILED_QUERY_CODES and (
         http_status in (408, 429)
         or http_status >= 500
         or code in _THROTTLING_CODES

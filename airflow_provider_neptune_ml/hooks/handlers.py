@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.parsers import ResponseParserError
 
-from airflow_provider_neptune_ml.kinds import KINDS
-from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, GREMLIN
+from airflow_provider_neptune_ml.text import one_line, storable
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -18,18 +19,33 @@ if TYPE_CHECKING:
 
 _OPERATIONS = frozenset(
     operation
-    for kind in KINDS.values()
+    for kind in ALL_KINDS.values()
     for operation in (kind.start_operation, kind.get_operation, kind.list_operation, kind.stop_operation)
-)
+) | {GREMLIN.operation}
 # The argument of a call that carries them; in snake_case, as no member of the API is.
 ADDITIONAL = "additional_parameters"
 
 
-def register(client: BaseClient) -> None:
-    """Have our handlers called by a client."""
-    client.meta.events.register("before-parameter-build.neptunedata", _take_additional_parameters)
-    client.meta.events.register("before-call.neptunedata", _add_additional_parameters)
-    client.meta.events.register("before-parse.neptunedata", _normalize_reply)
+# Put a body of JSON into the form that the model says: of which operation, with what HTTP status, and the body.
+Reshape = Callable[[str, int, Any], Any]
+
+
+def as_it_is(operation: str, status: int, body: Any) -> Any:  # noqa: ARG001
+    """Leave a body as it is."""
+    return body
+
+
+def register(client: BaseClient, reshape: Reshape = as_it_is) -> None:
+    """
+    Have our handlers called by a client.
+
+    :param client: the client.
+    :param reshape: puts a reply into the form of the client's model.
+    """
+    service = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"before-parameter-build.{service}", _take_additional_parameters)
+    client.meta.events.register(f"before-call.{service}", _add_additional_parameters)
+    client.meta.events.register(f"before-parse.{service}", partial(_normalize_reply, reshape=reshape))
 
 
 def members_of(model: OperationModel) -> Mapping[str, Shape]:
@@ -67,6 +83,8 @@ def _normalize_reply(
     operation_model: OperationModel,
     response_dict: dict[str, Any],
     customized_response_dict: dict[str, Any],
+    *,
+    reshape: Reshape,
     **_: Any,
 ) -> None:
     """
@@ -83,6 +101,7 @@ def _normalize_reply(
         body = json.loads(response_dict["body"].decode())
     except (ValueError, RecursionError):
         body = None
+    body = reshape(operation_model.name, response_dict["status_code"], body)
     if is_good:
         body = _conformed(operation_model.output_shape, body)
         if body is None:
@@ -97,6 +116,8 @@ def _normalize_reply(
 def _conformed(shape: Any, value: Any) -> Any:
     """Return a value of a reply without what has another type than the model says; None: all of it."""
     kind = shape.type_name
+    if getattr(shape, "is_document_type", False):
+        return value  # JSON of any form
     if kind == "structure" and isinstance(value, dict):
         parts = {name: _conformed(member, value.get(name)) for name, member in shape.members.items()}
         if isinstance(parts.get("status"), str):
@@ -106,10 +127,9 @@ def _conformed(shape: Any, value: Any) -> Any:
     if kind == "list" and isinstance(value, list):
         return [part for part in (_conformed(shape.member, item) for item in value) if part is not None]
     if kind == "string" and isinstance(value, str):
-        # No database takes the others.
-        return value.replace("\0", "").encode(errors="replace").decode()
-    if kind == "long" and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
-        return value
+        return storable(value)
+    if kind in ("integer", "long") and isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) < 2**63 else None
     return None
 
 

@@ -63,6 +63,10 @@ class TimedResponse(HTTPResponse):
         self._stream.until = math.inf
 
 
+class ReplyTooLongError(ResponseParserError):
+    """A reply has more bytes than are read."""
+
+
 class _Session(Protocol):
     def send(self, request: AWSPreparedRequest) -> AWSResponse: ...
 
@@ -80,7 +84,7 @@ class _Body:
 
 
 class _BoundedSession:
-    """A client's HTTP session that gives up replies which are too long."""
+    """A client's HTTP session that gives up replies which are too long, to requests below a path."""
 
     def __init__(self, session: _Session, path: str, longest: int, part: int) -> None:
         self._session = session
@@ -114,7 +118,7 @@ class _BoundedSession:
 
 
 def bound_replies(
-    client: Any, path: str = "/ml/", longest: int = _LONGEST_REPLY_BYTES, part: int = _PART_BYTES
+    client: Any, path: str, longest: int = _LONGEST_REPLY_BYTES, part: int = _PART_BYTES
 ) -> None:
     """
     Have a client give up replies that are too long.
@@ -133,7 +137,7 @@ def _read(raw: Any, url: str, longest: int, part_bytes: int) -> bytes:
         parts.append(part)
         size += len(part)
         if size > longest:
-            raise ResponseParserError(f"more than {longest} bytes")
+            raise ReplyTooLongError(f"more than {longest} bytes")
         if time.monotonic() >= until:
             raise ReadTimeoutError(endpoint_url=url)
     return b"".join(parts)

@@ -7,10 +7,11 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -40,6 +41,8 @@ from airflow_provider_neptune_ml.hooks.connection import (
     missing,
 )
 from airflow_provider_neptune_ml.hooks.errors import (
+    AnyRequest,
+    QueryRequest,
     Request,
     is_call_error,
     is_expired,
@@ -49,17 +52,27 @@ from airflow_provider_neptune_ml.hooks.errors import (
     translate,
     translate_setup,
 )
+from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
 from airflow_provider_neptune_ml.hooks.metrics import MetricsFiles
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING, ResourceKind, find_kind
+from airflow_provider_neptune_ml.kinds import (
+    DATA_PROCESSING,
+    GREMLIN,
+    MODEL_TRAINING,
+    ResourceKind,
+    find_kind,
+)
 from airflow_provider_neptune_ml.polling import (
     DEFAULT_POLL_INTERVAL_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
     Wait,
     Watch,
 )
-from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
+from airflow_provider_neptune_ml.retries import (
+    DEFAULT_QUERY_TIMEOUT_SECONDS,
+    DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+)
 from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.validation import (
     is_id,
@@ -85,8 +98,10 @@ _RENEWAL_PAUSE_SECONDS = 60.0
 
 @cache
 def _data_loader(data_path: str | None) -> Loader:
-    """Return what all clients of this process read botocore's data with."""
-    return create_loader(data_path)
+    """Return what all clients of this process read botocore's data with, and the models that it lacks."""
+    loader = create_loader(data_path)
+    loader.search_paths.append(str(Path(__file__).parent / "models"))
+    return loader
 
 
 class NeptuneMLHook(AwsBaseHook):
@@ -117,6 +132,10 @@ class NeptuneMLHook(AwsBaseHook):
     default_conn_name = "neptune_ml_default"
     conn_type = "neptune_ml"
     hook_name = "Amazon Neptune ML"
+    # What puts a reply into the form of the client's model, and the paths whose replies are bounded.
+    reshape: ClassVar[handlers.Reshape] = staticmethod(handlers.as_it_is)
+    bounded_path: ClassVar[str] = "/ml/"
+    request_class: ClassVar[type[Request]] = Request
 
     def __init__(
         self,
@@ -126,6 +145,7 @@ class NeptuneMLHook(AwsBaseHook):
         region_name: str | None = None,
         verify: bool | str | None = None,
         config: Config | dict[str, Any] | None = None,
+        client_type: str = "neptunedata",
     ) -> None:
         # A trigger has what a template made of them.
         given: dict[str, Any] = {
@@ -140,7 +160,7 @@ class NeptuneMLHook(AwsBaseHook):
         except ValueError as error:
             raise NeptuneMLConfigurationError(f"{error}.") from None
         self.neptune_ml_conn_id: str = given.pop("neptune_ml_conn_id")
-        super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
+        super().__init__(**given, config=client_config("botocore_config", config), client_type=client_type)
         self._clients = Clients(self, time.monotonic())
         self._logs: LogSource | None = None
         self._logs_lock = threading.Lock()
@@ -216,6 +236,11 @@ class NeptuneMLHook(AwsBaseHook):
         return self._clients.start_conn
 
     @property
+    def query_conn(self) -> BaseClient:
+        """The client for queries: it sends a request once, and waits as long as its caller does."""
+        return self._clients.query_conn
+
+    @property
     def urgent_conn(self) -> BaseClient:
         """The client of a kill: short time-outs, one attempt. Build it ahead: a kill has no time for it."""
         return self._clients.urgent_conn
@@ -241,6 +266,10 @@ class NeptuneMLHook(AwsBaseHook):
             raise missing(self.neptune_ml_conn_id) from None
         return NeptuneMLConnection.parse(connection)
 
+    def region_of(self, cluster: NeptuneMLConnection, aws: AwsConnectionWrapper) -> str | None:
+        """Return the region: the argument's, the connections', or the one in the host name."""
+        return self._region_name or cluster.region_name or aws.region_name or cluster.region_in_host
+
     def read_aws_connection(self) -> AwsConnectionWrapper:
         """Read the AWS connection, and put the cluster's endpoint and region into it."""
         return self.aws_settings(signed=self.cluster.iam_auth)
@@ -260,9 +289,7 @@ class NeptuneMLHook(AwsBaseHook):
                 raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         else:
             wrapper = AwsConnectionWrapper(conn=None, botocore_config=self._config, verify=self._verify)
-        region_name = (
-            self._region_name or cluster.region_name or wrapper.region_name or cluster.region_in_host
-        )
+        region_name = self.region_of(cluster, wrapper)
         if not region_name:
             raise NeptuneMLConfigurationError(
                 f"No AWS region: give region_name as an argument, in connection {self.neptune_ml_conn_id!r}"
@@ -277,10 +304,10 @@ class NeptuneMLHook(AwsBaseHook):
             wrapper.extra_config.get("config_kwargs"),
         )
         wrapper.botocore_config = aws.merge(cluster.config).merge(self._config or Config())
-        service = wrapper.service_config.get("neptunedata", {})
+        service = wrapper.service_config.get(self.client_type, {})
         wrapper.service_config = {
             **wrapper.service_config,
-            "neptunedata": {**service, "endpoint_url": cluster.endpoint_url},
+            self.client_type: {**service, "endpoint_url": cluster.endpoint_url},
         }
         return wrapper
 
@@ -316,10 +343,11 @@ class NeptuneMLHook(AwsBaseHook):
         except Exception as error:
             if not is_call_error(error):
                 raise
-            raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
-        handlers.register(client)
+            unsigned = self.request_class.unsigned
+            raise translate_setup(error, aws_conn_id=self.aws_conn_id, unsigned=unsigned) from None
+        handlers.register(client, self.reshape)
         keep_alive.register(client)
-        bound_replies(client)
+        bound_replies(client, self.bounded_path)
         return client
 
     # The four verbs
@@ -357,7 +385,8 @@ class NeptuneMLHook(AwsBaseHook):
             if name in members
         }
         given = {name: value for name, value in parameters.items() if value is not None}
-        validate_id("id", given.setdefault("id", str(uuid.uuid4())))
+        if "id" in members:
+            validate_id("id", given.setdefault("id", str(uuid.uuid4())))
         if unknown := sorted(given.keys() - members.keys()):
             raise ValueError(
                 f"{kind.start_operation} takes no {', '.join(unknown)}: it takes"
@@ -370,7 +399,7 @@ class NeptuneMLHook(AwsBaseHook):
         }
         if additional_parameters:
             request[ADDITIONAL] = dict(additional_parameters)
-        return self._call(kind, kind.start_operation, given["id"], request, client=self.start_conn)
+        return self._call(kind, kind.start_operation, given.get("id"), request, client=self.start_conn)
 
     def describe(
         self,
@@ -492,6 +521,54 @@ class NeptuneMLHook(AwsBaseHook):
             lambda left: self.describe(kind, resource_id, seconds=left), sleep=time.sleep, now=time.time
         )
 
+    def gremlin(self, query: str, *, timeout: float | timedelta = DEFAULT_QUERY_TIMEOUT_SECONDS) -> list[Any]:
+        """
+        Run a Gremlin query, such as one that asks an inference endpoint.
+
+        The request is sent once, whatever the configuration says of retries. The error has ``transient`` true
+        where the same query may well succeed a moment later; not where one that changes the graph may have
+        been carried out. Needs the permission ``neptune-db:ReadDataViaQuery``, and for changes
+        ``neptune-db:WriteDataViaQuery`` and ``neptune-db:DeleteDataViaQuery``.
+
+        https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-gremlin-inference-queries.html
+
+        :param query: The query: ``g.V().count()``.
+        :param timeout: Time in seconds, or a timedelta, for which the answer is waited for, whatever
+            botocore's time-outs are (default: 150; Neptune's own, ``neptune_query_timeout``, is 120 unless
+            somebody has changed it).
+        :return: The result as plain JSON values, without GraphSON's types: see :func:`plain()
+            <airflow_provider_neptune_ml.hooks.graphson.plain>`. At most 4,000,000 bytes are read.
+        :raises ValueError: when an argument breaks its rule; nothing is sent.
+        :raises NeptuneMLTimeoutError: when ``timeout`` has passed; Neptune may still run the query.
+        :raises NeptuneMLError: when the service refuses, or does not answer, or the result is too large.
+        """
+        validate({"query": query}, rendered=True)
+        seconds = validate_seconds("timeout", timeout, zero=False)
+        self._renew(RENEWAL_SECONDS)
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        request = QueryRequest(
+            GREMLIN, GREMLIN.operation, query, seconds, self.cluster.endpoint_url, *conn_ids
+        )
+        call = getattr(self.query_conn, xform_name(GREMLIN.operation))
+        try:
+            reply = self._send(request, partial(call, gremlinQuery=query), seconds)
+        except NeptuneMLError as error:
+            if request.changes and error.transient and error.ambiguous:
+                error.transient = False
+                error.add_sentence(
+                    "It changes the graph and may have been carried out: it is not sent again."
+                )
+            raise
+        result = reply.get("result")
+        data = result.get("data") if isinstance(result, dict) else None
+        try:
+            values = plain(data)
+        except RecursionError:
+            values = None
+        if not isinstance(values, list):
+            raise not_neptunes(request)
+        return values
+
     def model_metrics(self, job_id: str) -> dict[str, Any]:
         """
         Read the metrics of a trained model from S3, where the training has written them.
@@ -564,28 +641,31 @@ class NeptuneMLHook(AwsBaseHook):
         client: BaseClient | None = None,
         seconds: float | None = None,
     ) -> dict[str, Any]:
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        request = self.request_class(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
+        send = partial(getattr(client or self.conn, xform_name(operation)), **members)
+        reply = self._send(request, send, seconds)
+        answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
+        if resource_id and str(answered_id).casefold() != resource_id.casefold():
+            # Of another resource, it is no answer.
+            raise not_neptunes(request)
+        return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
+
+    def _send(
+        self, request: AnyRequest, send: Callable[[], dict[str, Any]], seconds: float | None
+    ) -> dict[str, Any]:
         try:
-            send = partial(getattr(client or self.conn, xform_name(operation)), **members)
-            reply = send() if seconds is None else within(seconds, send, self.cluster.endpoint_url)
+            return send() if seconds is None else within(seconds, send, request.endpoint_url)
         except ParamValidationError as error:
-            raise ValueError(f"{operation} can't be sent: {one_line(error)}") from None
+            raise ValueError(f"{request.operation} can't be sent: {one_line(error)}") from None
         except Exception as error:
             if not is_call_error(error):
                 raise
-            translated = translate(error, self._request(kind, operation, resource_id))
+            translated = translate(error, request)
             if is_expired(error):
                 self._renew(0.0)
             # What the service said is in our message: one block in the log, not two.
             raise translated from None
-        answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
-        if resource_id and str(answered_id).casefold() != resource_id.casefold():
-            # Of another resource, it is no answer.
-            raise not_neptunes(self._request(kind, operation, resource_id))
-        return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
-
-    def _request(self, kind: ResourceKind, operation: str, resource_id: str | None) -> Request:
-        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
-        return Request(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
 
     def _client_for(self, urgent: bool) -> BaseClient:
         return self.urgent_conn if urgent else self.conn
@@ -615,14 +695,17 @@ class NeptuneMLHook(AwsBaseHook):
         finally:
             self._renewing.release()
 
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "neptune_ml_conn_id": self.neptune_ml_conn_id,
+            "aws_conn_id": self.aws_conn_id,
+            "region_name": self._region_name,
+            "verify": self._verify,
+            "config": self._config,
+        }
+
     def _built_anew(self) -> Clients:
-        fresh = type(self)(
-            self.neptune_ml_conn_id,
-            aws_conn_id=self.aws_conn_id,
-            region_name=self._region_name,
-            verify=self._verify,
-            config=self._config,
-        )
+        fresh = type(self)(**self._settings())
         fresh._clients.build_as(self._clients)
         if self.conn_config and fresh.cluster.iam_auth and not fresh.conn_config:
             # Airflow says so where its secrets backend is down, too.
@@ -630,7 +713,7 @@ class NeptuneMLHook(AwsBaseHook):
         return fresh._clients
 
 
-class _SharedHook(NeptuneMLHook):
+class SharedHook(NeptuneMLHook):
     """A hook of waits in the triggerer, where no operator is on the stack for Amazon's search to find."""
 
     @property
@@ -643,13 +726,13 @@ class _SharedHook(NeptuneMLHook):
 
 
 # The hooks of this process by their settings, the one that was asked for last at the end, and when that was.
-_SHARED: dict[str, tuple[_SharedHook, float]] = {}
+_SHARED: dict[str, tuple[SharedHook, float]] = {}
 _SHARED_LOCK = threading.Lock()
 # A hook whose clients are built costs about a megabyte; more settings than this build theirs again and again.
 _SHARED_LIMIT = 32
 
 
-def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
+def shared_hook(parameters: Mapping[str, Any], make: type[SharedHook] = SharedHook) -> NeptuneMLHook:
     """
     Return the hook that all waits of this process with the same settings share; safe to call from any thread.
 
@@ -657,12 +740,13 @@ def shared_hook(parameters: Mapping[str, Any]) -> NeptuneMLHook:
     here: while one hook is at it, the waits of others go on. One that nobody has asked for in 15 minutes is
     dropped, and so is the one that nobody has asked for longest, where there are too many.
 
-    :param parameters: The arguments of :class:`NeptuneMLHook`, plain JSON.
+    :param parameters: The arguments of the hook, plain JSON.
+    :param make: The class of the hook.
     """
     key, now = json.dumps(parameters, sort_keys=True), time.monotonic()
     with _SHARED_LOCK:
         known = _SHARED.pop(key, None)
-        hook = known[0] if known else _SharedHook(**parameters)
+        hook = known[0] if known else make(**parameters)
         for other, (_, asked_at) in tuple(_SHARED.items()):
             if len(_SHARED) < _SHARED_LIMIT and now < asked_at + RENEWAL_SECONDS:
                 break

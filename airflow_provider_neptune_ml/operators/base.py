@@ -274,16 +274,17 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
     :return: The id.
     """
 
+    submission_class: ClassVar[type[Submission]] = Submission
     request_parameters: ClassVar[Sequence[str]] = ()
     # Ways to say what a start builds on: one of them is given, wholly.
     alternatives: ClassVar[Sequence[Sequence[str]]] = ()
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
-    update: TemplatedFlag = False
     makes_resource = True
 
     def __init__(
         self,
+        *,
         durable: bool = True,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
@@ -317,14 +318,10 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
     def execute(self, context: Context) -> str | None:
         """Start the job, or adopt the one of an earlier try, and wait for it."""
         with self._cancel_on_error(context):
-            submission = Submission(self, context)
+            submission = self.submission_class(self, context)
             submission.claim_earlier()
             self.validate_arguments(rendered=True)
-            if not self.resource_id and "ti" not in context:
-                raise ValueError(
-                    f"{self.kind.id_argument}={self.resource_id!r} must be given where the context has no"
-                    " task instance (ti), of which an id is made"
-                )
+            submission.check()
             # Before anything is started: what a kill or the wait needs must not turn out to be missing after.
             self.retry(lambda: (self.hook.start_conn, self.hook.urgent_conn), "Connection to Neptune ML")
             if self.deferrable:
@@ -460,6 +457,8 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
         ti = task_instance_of(context)
         if not self.durable or ti.try_number > (ti.max_tries or 0):
             return False
+        if not self.submission_class.can_adopt(context):
+            return False
         # From Airflow 3.3 on.
         policy: Any = getattr(self, "retry_policy", None)
         if policy is None:
@@ -474,6 +473,8 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         self.push(context, DESCRIPTION, dict(description))
+        for key, name in self.kind.names_in(description).items():
+            self.push(context, key, name)
         self.show(context, description)
         return self._consume(context, resource_id)
 

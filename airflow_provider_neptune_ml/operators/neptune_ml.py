@@ -369,6 +369,9 @@ class NeptuneMLCreateEndpointOperator(NeptuneMLStartOperator):
     it was updating served before and is left alone. Either ``ml_model_training_job_id`` or
     ``ml_model_transform_job_id``.
 
+    Queries name the endpoint by its name in SageMaker, which is not its id in Neptune: once it is in service,
+    that name is in XCom ``endpoint_name``.
+
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-endpoints.html
         - https://docs.aws.amazon.com/neptune/latest/data-api/API_CreateMLEndpoint.html

@@ -76,6 +76,23 @@ class Submission:
         dag_run: Any = context.get("dag_run")
         self._run_began: datetime | None = dag_run and dag_run.start_date
 
+    @staticmethod
+    def can_adopt(context: Context) -> bool:  # noqa: ARG004
+        """Tell whether a retry can find what this try has started: by ids that name their task, always."""
+        return True
+
+    def check(self) -> None:
+        """
+        Check, before anything is sent, that there is what the submission needs.
+
+        :raises ValueError: there is nothing to make an id of.
+        """
+        if not self._task.resource_id and "ti" not in self._context:
+            raise ValueError(
+                f"{self._task.kind.id_argument}={self._task.resource_id!r} must be given where the context has"
+                " no task instance (ti), of which an id is made"
+            )
+
     def claim_earlier(self) -> None:
         """
         Have a kill cancel, and a teardown find, what the try before has most likely started.

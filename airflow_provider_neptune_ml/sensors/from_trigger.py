@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.base import CONNECTION_FIELDS, limit_of
+from airflow_provider_neptune_ml.base import limit_of
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER, has_listeners
 from airflow_provider_neptune_ml.polling import AIRFLOW_TIMEOUT_MARGIN_SECONDS, Wait
 
@@ -117,7 +117,8 @@ def obstacle_to_start(sensor: NeptuneMLSensor) -> str | None:
     id_argument = sensor.kind.id_argument
     # What `__init__` has yet to set is not plain either.
     arguments = {
-        field: getattr(sensor, field, ...) for field in (*CONNECTION_FIELDS, "target_statuses", id_argument)
+        field: getattr(sensor, field, ...)
+        for field in (*sensor.connection_fields, "target_statuses", id_argument)
     }
     arguments[id_argument] = as_template(arguments[id_argument]) or arguments[id_argument]
     unknown = next((name for name, value in arguments.items() if not is_plain(value)), None)

@@ -219,7 +219,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
-            return event["description"]
+            return self._finish(context, event["description"])
         if event["status"] == "failed" and not event.get("log_is_printed"):
             log = task_log_of(self, event["resource_id"])
             self._print_rest(log, context, event["description"], failed=True)
@@ -245,7 +245,13 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
             self._print_rest(log, context, error.description, failed=True)
             raise AirflowFailException(str(error)) from None
         self._print_rest(log, context, description)
-        return PokeReturnValue(is_done=True, xcom_value=dict(description))
+        return PokeReturnValue(is_done=True, xcom_value=self._finish(context, description))
+
+    def _finish(self, context: Context, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the task's result once the wait is over, and push the names that other tasks need."""
+        for key, name in self.kind.names_in(description).items() if self.do_xcom_push else ():
+            task_instance_of(context).xcom_push(key=key, value=name)
+        return dict(description)
 
     def _new_log(self, context: Context) -> TaskLog:
         remembers = self.reschedule and self.print_log
@@ -402,6 +408,8 @@ class NeptuneMLModelTransformJobSensor(NeptuneMLSensor):
 class NeptuneMLEndpointSensor(NeptuneMLSensor):
     """
     Wait until a Neptune ML inference endpoint is in service.
+
+    Its name in SageMaker, which queries need, is in XCom ``endpoint_name`` then.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-endpoints.html

@@ -10,9 +10,10 @@ import signal
 import ssl
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL, Credential
+from airflow_provider_neptune_ml.simulator.intake import read_json
 from airflow_provider_neptune_ml.simulator.server import Simulator
 from airflow_provider_neptune_ml.simulator.settings import Settings
 
@@ -119,6 +120,12 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="a finished SageMaker training job that transforms may name; may be repeated",
     )
+    add(
+        "--query-result",
+        type=_read_list,
+        metavar="JSON",
+        help="what Gremlin queries are answered, a JSON list, unless scripted otherwise",
+    )
     add("--state", metavar="FILE", help="keep the resources in this file over a restart")
     add("--journal-size", type=int, default=1000, metavar="N", help="requests to remember (default: 1000)")
     add(
@@ -156,6 +163,7 @@ def _build_simulator(given: argparse.Namespace) -> Simulator:
         allowed_roles=given.allowed_role,
         appears_after=given.appears_after,
         training_job_names=given.training_job_name,
+        query_result=given.query_result,
         state_file=given.state,
         journal_size=given.journal_size,
         aws_endpoint_url=given.aws_endpoint_url,
@@ -172,6 +180,13 @@ def _read_durations(texts: Sequence[str]) -> dict[str, dict[str, float]]:
         except ValueError:
             raise ValueError(f"--duration {text}: must be KIND.STAGE=SECONDS") from None
     return durations
+
+
+def _read_list(text: str) -> list[Any]:
+    value = read_json(text)
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
 
 
 def _read_credential() -> Credential:

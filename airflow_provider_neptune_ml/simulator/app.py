@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from airflow_provider_neptune_ml.kinds import EXPORT
 from airflow_provider_neptune_ml.simulator import errors, responses
-from airflow_provider_neptune_ml.simulator.auth import Received, Verifier
+from airflow_provider_neptune_ml.simulator.auth import EXPORT_SERVICE, SERVICE, Received, Verifier
 from airflow_provider_neptune_ml.simulator.errors import ServiceError
 from airflow_provider_neptune_ml.simulator.faults import SLOW, Fault, FaultRules
 from airflow_provider_neptune_ml.simulator.intake import BodyTooLarge, Receive, read_body, read_json
@@ -46,6 +47,11 @@ class Exchange:
     id: str | None = None
     parsed: Any = None
     request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    @property
+    def is_export(self) -> bool:
+        """Whether it is for the export service."""
+        return self.operation is not None and self.operation.kind is EXPORT
 
     def call(self) -> Call:
         """Return the operation's call that it is, or raise the service's error."""
@@ -93,6 +99,8 @@ class Gateway:
             answer = responses.error_answer(error, exchange.request_id)
         else:
             answer = self._work(exchange) if fault is None else await self._suffer(exchange, fault)
+        if exchange.is_export:
+            answer = responses.of_gateway(answer)
         self._note(exchange, answer, fault)
         if fault is not None and fault.breaks_off:
             await responses.break_off(fault, answer, self._line.transport(scope["client"]), receive, send)
@@ -108,9 +116,12 @@ class Gateway:
                 raise ServiceError("MethodNotAllowedException", errors.BAD_METHOD)
             raise ServiceError("ResourceNotFoundException", errors.NO_SUCH_PATH)
         exchange.operation = operation
-        if operation.verb == "start":
+        if operation.verb == "query":
+            exchange.parsed = exchange.query if method == "GET" else _parse(exchange.received.body)
+        elif operation.verb == "start":
             exchange.parsed = _parse(exchange.received.body)
-            exchange.id = _given_id(exchange.parsed) or self._service.new_id(operation.kind)
+            given = None if exchange.is_export else _given_id(exchange.parsed)
+            exchange.id = given or self._service.new_id(operation.row)
         return self._faults.take(operation.name, operation.kind.name, exchange.id)
 
     async def _suffer(self, exchange: Exchange, fault: Fault) -> Answer:
@@ -129,7 +140,7 @@ class Gateway:
         """Answer honestly."""
         try:
             if self._verifier is not None:
-                self._verifier.check(exchange.received)
+                self._verifier.check(exchange.received, EXPORT_SERVICE if exchange.is_export else SERVICE)
             reply = self._service.answer(exchange.call())
         except ServiceError as error:
             return responses.error_answer(error, exchange.request_id)

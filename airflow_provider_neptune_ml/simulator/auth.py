@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SERVICE = "neptune-db"
+EXPORT_SERVICE = "execute-api"
 SKEW = timedelta(minutes=5)
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
@@ -130,22 +131,27 @@ class Verifier:
         self._known = {credential.access_key: credential for credential in credentials}
         self._region = region
 
-    def check(self, received: Received) -> None:
-        """Raise the service's 403 unless the request's signature is right."""
+    def check(self, received: Received, wanted: str = SERVICE) -> None:
+        """
+        Raise the service's 403 unless the request's signature is right.
+
+        :param received: the request.
+        :param wanted: the service that signatures must be for.
+        """
         claim = _read_claim(received)
         key, date, region, service = claim.credential
         credential = self._known.get(key)
         if credential is None or claim.token != (credential.session_token or ""):
             raise access_denied(_BAD_TOKEN)
-        if service != SERVICE:
-            raise access_denied(f"Credential should be scoped to correct service: '{SERVICE}'.")
+        if service != wanted:
+            raise access_denied(f"Credential should be scoped to correct service: '{wanted}'.")
         if region != self._region:
             raise access_denied(f"Credential should be scoped to a valid region, not '{region}'.")
         _check_date(claim, date)
         _check_headers(received, claim)
         # Both forms of the query that botocore signs: as it is in the URL, and encoded anew.
         right = [
-            _sign(received, claim, credential, self._region, encoded_anew=anew).encode()
+            _sign(received, claim, credential, encoded_anew=anew).encode()
             for anew in (False, True)
         ]
         if not _body_is_what_was_signed(received) or not any(
@@ -270,9 +276,7 @@ def _body_is_what_was_signed(received: Received) -> bool:
     return not declared or declared == hashlib.sha256(received.body).hexdigest()
 
 
-def _sign(
-    received: Received, claim: Claim, credential: Credential, region: str, *, encoded_anew: bool
-) -> str:
+def _sign(received: Received, claim: Claim, credential: Credential, *, encoded_anew: bool) -> str:
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest, HTTPHeaders
     from botocore.credentials import Credentials
@@ -295,6 +299,7 @@ def _sign(
     )
     request.context["timestamp"] = claim.timestamp
     keys = Credentials(credential.access_key, credential.secret_key, credential.session_token)
-    auth: Any = SigV4Auth(keys, SERVICE, region)
+    _, _, region, service = claim.credential
+    auth: Any = SigV4Auth(keys, service, region)
     auth.headers_to_sign = lambda _: headers
     return str(auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS
 from airflow_provider_neptune_ml.simulator.intake import checked
 from airflow_provider_neptune_ml.simulator.planning import plan
+from airflow_provider_neptune_ml.simulator.queries import QueryScript
 from airflow_provider_neptune_ml.simulator.resources import DEFAULT_REASON, Resource, Script
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
 
@@ -21,8 +22,8 @@ class Control:
     """
     Change and ask the cluster from any thread, without HTTP.
 
-    ``kind`` is always one of ``dataprocessing``, ``modeltraining``, ``modeltransform``, ``endpoints``. A
-    method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that doesn't exist.
+    ``kind`` is always one of ``dataprocessing``, ``modeltraining``, ``modeltransform``, ``endpoints``,
+    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that doesn't exist.
     """
 
     _settings: Settings
@@ -64,7 +65,9 @@ class Control:
         """Return the whole cluster as plain data, for the status page; times are simulated ones."""
         with self._store.lock:
             now = self.now()
-            kinds = {kind: [resource.overview(now) for resource in self._store.all(kind)] for kind in KINDS}
+            kinds = {
+                kind: [resource.overview(now) for resource in self._store.all(kind)] for kind in ALL_KINDS
+            }
             faults = [asdict(fault) for fault in self.faults]
             return {"now": now, "requests": self._journal.total, "faults": faults, "kinds": kinds}
 
@@ -117,7 +120,7 @@ class Control:
             self._store.all(kind)
             if self._store.get(kind, id):
                 raise ValueError(f"id={id!r}: there is one already")
-            row = KINDS[kind]
+            row = ALL_KINDS[kind]
             now = self.now()
             resource = plan(row, id, _seed_body(kind), now, self._settings, Script(kind), self._store.made)
             resource.visible = now
@@ -149,6 +152,23 @@ class Control:
             if min((seconds or {}).values(), default=0.0) < 0:
                 raise ValueError(f"seconds={seconds}: must not be negative")
             self._store.scripts.append(Script(kind, id, fail_stage, reason, seconds))
+
+    @checked
+    def script_query(self, result: list[Any], query: str | None = None, times: int | None = None) -> None:
+        """
+        Say what Gremlin queries are answered.
+
+        The script that was added first, of those that fit, has the first say. A query that names an endpoint
+        which is not in service is refused nevertheless.
+
+        :param result: the values of the result, plain ones or GraphSON.
+        :param query: a text that the queries have in them (default: all queries).
+        :param times: how many are answered so (default: all).
+        """
+        if times is not None and times < 1:
+            raise ValueError(f"times={times}: must be at least 1")
+        with self._store.lock:
+            self._store.query_scripts.append(QueryScript(result, query, times))
 
     def add_fault(self, fault: Fault) -> None:
         """Put a fault in force."""
@@ -186,9 +206,9 @@ class Control:
 
 
 def _check_stage(kind: str, stage: str | None) -> None:
-    members = [known.member for known in KINDS[kind].stages]
+    members = [known.member for known in ALL_KINDS[kind].stages]
     if stage is not None and stage not in members:
-        raise ValueError(f"stage={stage!r}: a {KINDS[kind].title} has only {', '.join(members)}")
+        raise ValueError(f"stage={stage!r}: a {ALL_KINDS[kind].title} has only {', '.join(members)}")
 
 
 def _seed_body(kind: str) -> dict[str, Any]:
@@ -196,5 +216,6 @@ def _seed_body(kind: str) -> dict[str, Any]:
         "dataprocessing": "processedDataS3Location",
         "modeltraining": "trainModelS3Location",
         "modeltransform": "modelTransformOutputS3Location",
+        "export": "outputS3Path",
     }.get(kind)
     return {member: f"s3://neptune-ml-simulator/{kind}"} if member else {}

@@ -32,6 +32,8 @@ NO_SAGEMAKER = "Unable to find SageMaker AI resource. Please check your input."
 UNSIGNED = "Missing Authentication Token"  # from a real reply
 
 # assumed
+NO_QUERY = "Missing required parameter: gremlin"
+BAD_QUERY = "Query parsing has failed at line 1, character position at 0."
 TRANSFORM_NOT_COMPLETED = "Provided ModelTransformJob has not completed."
 BAD_BODY = "Request body is not a JSON object."
 BODY_TOO_LARGE = "Request body is too large."
@@ -42,7 +44,7 @@ ROLE_NOT_LISTED = (
 ONE_MODEL = "Exactly one of mlModelTrainingJobId and mlModelTransformJobId must be given."
 TRANSFORM_INPUT = "Either dataProcessingJobId and mlModelTrainingJobId, or trainingJobName, must be given."
 UPDATE_NEEDS_ID = "update needs the id of an existing endpoint."
-NO_SUCH_PATH = "No such resource path. The simulator speaks Neptune ML only, under /ml."
+NO_SUCH_PATH = "No such resource path. The simulator speaks Neptune ML under /ml, and /gremlin."
 BAD_METHOD = "The HTTP method is not supported by this endpoint."
 INTERNAL = "An unexpected error occurred in the simulator; its log says more."
 

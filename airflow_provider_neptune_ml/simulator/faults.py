@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, GREMLIN
 from airflow_provider_neptune_ml.simulator.intake import check, hints
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class Fault:
         body), a body that can't be read (``garbled`` JSON, ``binary``: not even text), or ``refused``:
         nobody listens.
     :param operation: only for this operation, as botocore spells it (default: all).
-    :param resource: only for this kind of resource, e.g. ``modeltraining`` (default: all).
+    :param resource: only for this kind of resource, e.g. ``modeltraining``, or for queries: ``gremlin``
+        (default: all).
     :param id: only for this id (default: all).
     :param times: how many requests it hits; None for all (default: 1).
     :param skip: how many requests that it would hit are let through first (default: 0).
@@ -90,7 +91,7 @@ class Fault:
         _choose("kind", self.kind, FAULTS)
         _choose("when", self.when, ("before", "after"))
         if self.resource is not None:
-            _choose("resource", self.resource, tuple(KINDS))
+            _choose("resource", self.resource, (*ALL_KINDS, GREMLIN.name))
         if self.operation is not None:
             _choose("operation", self.operation, tuple(sorted(_OPERATIONS)))
         if not 0 <= self.seconds <= threading.TIMEOUT_MAX:
@@ -107,7 +108,7 @@ class Fault:
         row, verb = _OPERATIONS.get(self.operation or "", (None, None))
         if row is not None and self.resource not in (None, row):
             raise ValueError(f"resource={self.resource!r}: operation={self.operation!r} is for {row}")
-        if self.id == "" or (self.id and verb == "list"):
+        if self.id == "" or (self.id and verb in ("list", "query")):
             raise ValueError(f"id={self.id!r}: operation={self.operation!r} never has that id")
         if self.kind == REFUSED and (
             self.operation
@@ -152,14 +153,15 @@ class Fault:
 # By operation: the kind that it is for, and its verb.
 _OPERATIONS = {
     name: (row.name, verb)
-    for row in KINDS.values()
+    for row in ALL_KINDS.values()
     for verb, name in (
         ("start", row.start_operation),
         ("get", row.get_operation),
         ("list", row.list_operation),
         ("stop", row.stop_operation),
     )
-}
+    if name
+} | {GREMLIN.operation: (GREMLIN.name, "query")}
 
 
 def _choose(name: str, value: str, choices: tuple[str, ...]) -> None:

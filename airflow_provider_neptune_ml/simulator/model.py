@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -12,13 +13,18 @@ from botocore.model import DenormalizedStructureBuilder
 from botocore.validate import ParamValidator
 
 from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
     DATA_PROCESSING,
+    EXPORT,
+    GREMLIN,
     KINDS,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
+    QueryLanguage,
     ResourceKind,
 )
 from airflow_provider_neptune_ml.simulator.errors import invalid_parameter, missing_parameter
+from airflow_provider_neptune_ml.simulator.settings import EXPORT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,21 +57,31 @@ class Operation:
     An operation on one kind.
 
     :param name: as botocore spells it.
-    :param kind: the kind it works on.
-    :param verb: ``start``, ``get``, ``list`` or ``stop``.
+    :param kind: the kind it works on; for a query its language.
+    :param verb: ``start``, ``get``, ``list``, ``stop`` or ``query``.
     :param model: botocore's description of it.
     """
 
     name: str
-    kind: ResourceKind
+    kind: ResourceKind | QueryLanguage
     verb: str
     model: OperationModel
 
     @property
     def route(self) -> tuple[str, str, bool]:
         """What tells its requests: the method, the path before the id, and whether there is an id."""
-        path, _, rest = self.model.http["requestUri"].partition("/{id}")
-        return self.model.http["method"], path, bool(rest) or self.model.http["requestUri"].endswith("/{id}")
+        uri = self.model.http["requestUri"]
+        if self.kind is EXPORT:
+            uri = EXPORT_PATH + uri.rstrip("/")
+        path, _, rest = uri.partition("/{id}")
+        return self.model.http["method"], path, bool(rest) or uri.endswith("/{id}")
+
+    @property
+    def row(self) -> ResourceKind:
+        """The row of the table; a query has none."""
+        if isinstance(self.kind, QueryLanguage):
+            raise TypeError(f"{self.name} is for no kind of resource")
+        return self.kind
 
     @property
     def input_shape(self) -> StructureShape:
@@ -100,6 +116,15 @@ def service_model() -> ServiceModel:
 
 
 @functools.cache
+def export_model() -> ServiceModel:
+    """Return this package's model of the export service."""
+    session = botocore.session.get_session()
+    models = Path(__file__).parent.parent / "hooks" / "models"
+    session.get_component("data_loader").search_paths.append(str(models))
+    return session.get_service_model("neptuneexport")
+
+
+@functools.cache
 def instance_types(member: str) -> frozenset[str]:
     """Return the instance types that SageMaker has for what a member is about."""
     sagemaker = botocore.session.get_session().get_service_model("sagemaker")
@@ -117,22 +142,27 @@ def _http_only_shape(kind: str) -> StructureShape:
 @functools.cache
 def operations() -> dict[str, Operation]:
     """Return the ML operations by name."""
-    model = service_model()
+    models = {**dict.fromkeys(KINDS, service_model()), EXPORT.name: export_model()}
     return {
-        name: Operation(name, kind, verb, model.operation_model(name))
-        for kind in KINDS.values()
+        name: Operation(name, kind, verb, models[kind.name].operation_model(name))
+        for kind in ALL_KINDS.values()
         for verb, name in (
             ("start", kind.start_operation),
             ("get", kind.get_operation),
             ("list", kind.list_operation),
             ("stop", kind.stop_operation),
         )
+        if name
     }
 
 
 @functools.cache
 def _routes() -> dict[tuple[str, str, bool], Operation]:
-    return {operation.route: operation for operation in operations().values()}
+    query = Operation(GREMLIN.operation, GREMLIN, "query", service_model().operation_model(GREMLIN.operation))
+    _, *path = query.route
+    # Of which boto3 sends the POST.
+    queries = {(method, *path): query for method in ("GET", "POST")}
+    return queries | {operation.route: operation for operation in operations().values()}
 
 
 @functools.cache

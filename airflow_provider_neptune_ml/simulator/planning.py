@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
+    EXPORT,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
     ResourceKind,
     Stage,
 )
-from airflow_provider_neptune_ml.simulator.resources import Resource, Run, Script
+from airflow_provider_neptune_ml.simulator.resources import PENDING, Resource, Run, Script
 from airflow_provider_neptune_ml.simulator.settings import ACCOUNT, Settings
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ def plan(
 
     :param number: how many resources there were before it; keeps names apart that begin alike.
     """
-    runs, starts = [], now
+    runs: list[Run] = []
+    starts = now
+    if kind.name == EXPORT.name:
+        starts += (script.seconds or {}).get(PENDING, settings.seconds(kind.name, PENDING))
     for stage in kind.stages:
         name = _sagemaker_name(kind, stage, id_, now, number)
         seconds = (script.seconds or {}).get(stage.member, settings.seconds(kind.name, stage.member))
         run = Run(
             member=stage.member,
             name=name,
-            arn=_arn(settings.region, stage.resource, name),
+            arn=_arn(settings.region, stage, name),
             log_url=_log_url(settings.region, stage.log_group, name),
             output=_output_location(kind, body, name),
             starts=starts,
@@ -74,6 +78,8 @@ def plan(
 
 def _sagemaker_name(kind: ResourceKind, stage: Stage, id_: str, now: float, number: int) -> str:
     moment = datetime.fromtimestamp(now, tz=timezone.utc)
+    if kind.name == EXPORT.name:
+        return f"neptune-export-{id_[:8]}-{int(now * 1000)}"
     part = _NAME_PARTS.get((kind.name, stage.member))
     if part == "hpo":  # SageMaker takes 32 characters for a tuning job, 63 for the others
         return f"{id_[:8]}-hpo-{moment:%y%m%d%H%M%S}-{number % 10000:04}"
@@ -83,6 +89,8 @@ def _sagemaker_name(kind: ResourceKind, stage: Stage, id_: str, now: float, numb
 
 
 def _output_location(kind: ResourceKind, body: Mapping[str, Any], name: str) -> str | None:
+    if kind.name == EXPORT.name:
+        return f"{str(body['outputS3Path']).rstrip('/')}/{name.rpartition('-')[2]}" if body else None
     location = next((str(body[member]) for member in _OUTPUT_MEMBERS if member in body), None)
     if location is None:
         return None
@@ -90,8 +98,9 @@ def _output_location(kind: ResourceKind, body: Mapping[str, Any], name: str) -> 
     return f"{location.rstrip('/')}/{name}/{part}-output"
 
 
-def _arn(region: str, resource: str, name: str) -> str:
-    return f"arn:{_partition(region)}:sagemaker:{region}:{ACCOUNT}:{resource}/{name}"
+def _arn(region: str, stage: Stage, name: str) -> str:
+    service = "batch" if stage.service == "AWS Batch" else "sagemaker"
+    return f"arn:{_partition(region)}:{service}:{region}:{ACCOUNT}:{stage.resource}/{name}"
 
 
 def _log_url(region: str, group: str, name: str) -> str:

@@ -12,11 +12,19 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.kinds import ENDPOINTS, KINDS, MODEL_TRAINING, Phase, ResourceKind
+from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
+    ENDPOINTS,
+    EXPORT,
+    MODEL_TRAINING,
+    Phase,
+    ResourceKind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+PENDING = "pending"
 # SageMaker's own text, from a user's report of a failed job (aws/graph-notebook#145).
 DEFAULT_REASON = "AlgorithmError: See job logs for more information"
 
@@ -118,7 +126,7 @@ class Resource:
     @property
     def row(self) -> ResourceKind:
         """Its kind's row of the table."""
-        return KINDS[self.kind]
+        return ALL_KINDS[self.kind]
 
     @property
     def training_jobs(self) -> list[str]:
@@ -137,7 +145,9 @@ class Resource:
 
     def real_status(self, now: float) -> str:
         """Return the status word by the plan: the stage's at work, as kinds and stages share their words."""
-        return self.current(now).status(now)
+        run = self.current(now)
+        # Of an export alone: what begins later than it was created is pending until then.
+        return PENDING if now < run.starts and now < run.ends else run.status(now)
 
     def has_ended(self, now: float) -> bool:
         """Tell whether its work is over, well or not."""
@@ -198,6 +208,8 @@ class Resource:
     def describe(self, now: float) -> dict[str, Any]:
         """Return the Get reply at a moment."""
         status = self.status(now)
+        if self.kind == EXPORT.name:
+            return self._describe_export(now, status)
         reply: dict[str, Any] = {"id": self.id} if status is None else {"status": status, "id": self.id}
         reply |= {run.member: run.describe(now) for run in self.runs if run.starts <= now}
         if self.kind == ENDPOINTS.name:
@@ -210,6 +222,18 @@ class Resource:
             member = "mlModels" if self.kind == MODEL_TRAINING.name else "models"
             prefix = self.runs[0].arn.rpartition(":")[0]
             reply[member] = [{"name": name, "arn": f"{prefix}:model/{name}"} for name in self.models]
+        return reply
+
+    def _describe_export(self, now: float, status: str | None) -> dict[str, Any]:
+        """Return the reply of the export service. What it says of a failure is assumed."""
+        [run] = self.runs
+        reply = {"jobId": self.id} if status is None else {"jobId": self.id, "status": status}
+        if now >= run.starts:
+            reply["logs"] = run.log_url
+        if self.has_succeeded(now) and run.output:
+            reply["outputS3Uri"] = run.output
+        if run.reason and now >= run.ends:
+            reply["message"] = run.reason
         return reply
 
     def overview(self, now: float) -> dict[str, Any]:

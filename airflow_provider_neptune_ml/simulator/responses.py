@@ -44,6 +44,7 @@ class Answer:
     :param request_id: the value of ``x-amzn-RequestId``; None for an answer that isn't the service's own.
     :param code: the exception name of an error; None for a good answer.
     :param content_type: the media type.
+    :param error_type: the value of ``x-amzn-ErrorType``, which Neptune doesn't send.
     """
 
     status: int
@@ -51,6 +52,7 @@ class Answer:
     request_id: str | None = None
     code: str | None = None
     content_type: bytes = b"application/json"
+    error_type: str | None = None
 
 
 # What a connection that breaks off before any work was done would have carried.
@@ -62,6 +64,15 @@ def error_answer(error: ServiceError, request_id: str, status: int | None = None
     body = {"requestId": request_id, "code": error.code, "detailedMessage": error.message}
     content = json.dumps(body).encode()
     return Answer(status or http_status(error.code), content, request_id, error.code, ERROR_TYPE)
+
+
+def of_gateway(answer: Answer) -> Answer:
+    """Return an error in the form that API Gateway has for it, which has no request id in its body."""
+    if answer.code is None or answer.request_id is None:
+        return answer
+    message = json.loads(answer.content)["detailedMessage"]
+    content = json.dumps({"message": message}).encode()
+    return replace(answer, content=content, content_type=b"application/json", error_type=answer.code)
 
 
 def spoil(fault: Fault, answer: Answer, request_id: str) -> Answer:
@@ -123,4 +134,6 @@ async def _send_head(answer: Answer, send: Send) -> None:
     headers = [(b"content-type", answer.content_type), (b"content-length", str(len(answer.content)).encode())]
     if answer.request_id:
         headers.append((b"x-amzn-requestid", answer.request_id.encode()))
+    if answer.error_type:
+        headers.append((b"x-amzn-errortype", answer.error_type.encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

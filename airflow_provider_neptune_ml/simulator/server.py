@@ -12,6 +12,7 @@ from airflow_provider_neptune_ml.simulator.faults import REFUSED, Fault, FaultRu
 from airflow_provider_neptune_ml.simulator.journal import Journal
 from airflow_provider_neptune_ml.simulator.listener import Listener, Outage, check_extra
 from airflow_provider_neptune_ml.simulator.service import Service
+from airflow_provider_neptune_ml.simulator.settings import EXPORT_PATH
 from airflow_provider_neptune_ml.simulator.settings import Settings
 from airflow_provider_neptune_ml.simulator.store import Store
 
@@ -104,6 +105,11 @@ class Simulator(Settings, Control):
         return f"{self.scheme}://{self._netloc}"
 
     @property
+    def export_api_url(self) -> str:
+        """The invoke URI of the export service."""
+        return f"{self.url}{EXPORT_PATH}"
+
+    @property
     def connection(self) -> dict[str, Any]:
         """The Airflow connection, in the form that ``AIRFLOW_CONN_<ID>`` takes as JSON."""
         return {
@@ -111,7 +117,12 @@ class Simulator(Settings, Control):
             "host": self.host,
             "port": self.port,
             "schema": self.scheme,
-            "extra": {"iam_auth": self.iam_auth, "region_name": self.region},
+            "extra": {
+                "iam_auth": self.iam_auth,
+                "region_name": self.region,
+                "export_api_url": self.export_api_url,
+                "export_iam_auth": self.iam_auth,
+            },
         }
 
     @property
@@ -119,7 +130,11 @@ class Simulator(Settings, Control):
         """The Airflow connection as a URI, e.g. for ``airflow connections add --conn-uri``."""
         # Airflow turns the hyphen of the scheme into the underscore of the connection type; an underscore is
         # no letter of a URI's scheme.
-        query = urlencode({"iam_auth": str(self.iam_auth).lower(), "region_name": self.region})
+        extra = {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in self.connection["extra"].items()
+        }
+        query = urlencode(extra)
         return f"neptune-ml://{self._netloc}/{self.scheme}?{query}"
 
     def overview(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sixteen operations: what the service checks, changes and answers."""
+"""What the service, that of exports and queries check, change and answer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from airflow_provider_neptune_ml.simulator.account import Account
 from airflow_provider_neptune_ml.simulator.model import instance_types
 from airflow_provider_neptune_ml.simulator.planning import plan
 from airflow_provider_neptune_ml.simulator.preconditions import check_preconditions
+from airflow_provider_neptune_ml.simulator.queries import Queries
 from airflow_provider_neptune_ml.simulator.settings import STOP, Settings
 
 if TYPE_CHECKING:
@@ -62,16 +63,41 @@ class Service:
         self._store = store
         url = settings.aws_endpoint_url
         self._account = Account(url, settings.region) if url else None
+        self._queries = Queries(settings, store)
         self._verbs = {"start": self._start, "get": self._get, "list": self._list, "stop": self._stop}
 
     def answer(self, call: Call) -> dict[str, Any]:
         """Carry out a call and return its reply, or raise the service's error."""
         verb = call.operation.verb
+        if verb == "query":
+            return self._queries.answer(call.body)
+        if call.operation.kind is kinds.EXPORT:
+            return self._answer_export(verb, call)
         if verb == "start" and not isinstance(call.body, dict):
             raise errors.bad_request(errors.BAD_BODY)
         self._check_role((call.body if verb == "start" else call.query).get("neptuneIamRoleArn"))
         with self._store.lock:
             return self._verbs[verb](call)
+
+    def _answer_export(self, verb: str, call: Call) -> dict[str, Any]:
+        """Answer for the export service; what it says to a cancellation, and of an unknown id, is assumed."""
+        with self._store.lock:
+            if verb == "start":
+                return self._start_export(call)
+            resource, now = self._visible(call), self._store.clock.now()
+            if verb == "stop" and not resource.has_ended(now):
+                resource.stop(now, self._settings.seconds(resource.kind, STOP))
+                self._store.save(resource)
+            return {"jobId": resource.id} if verb == "stop" else resource.describe(now)
+
+    def _start_export(self, call: Call) -> dict[str, Any]:
+        if not isinstance(call.body, dict):
+            raise errors.bad_request(errors.BAD_BODY)
+        members = call.operation.read_body(call.body)
+        if not _S3_URL.fullmatch(members["outputS3Path"]):
+            raise errors.bad_request(errors.BAD_S3_URL)
+        resource = self._make(call.operation.row, call.id, members)
+        return {"jobName": resource.runs[0].name, "jobId": resource.id}
 
     def new_id(self, kind: kinds.ResourceKind) -> str:
         """Return an id for a start without one: a UUID for jobs, a timestamped name for endpoints."""
@@ -87,7 +113,7 @@ class Service:
             raise errors.invalid_parameter(errors.ROLE_NOT_LISTED)
 
     def _start(self, call: Call) -> dict[str, Any]:
-        kind, members = call.operation.kind, call.operation.read_body(call.body)
+        kind, members = call.operation.row, call.operation.read_body(call.body)
         _check_members(members)
         if kind.name == kinds.ENDPOINTS.name and members.get("modelName", _MODELS[0]) not in _MODELS:
             raise errors.invalid_parameter(f"Invalid modelName. Valid values are {', '.join(_MODELS)}.")
@@ -130,9 +156,7 @@ class Service:
     def _list(self, call: Call) -> dict[str, Any]:
         count = _read_max_items(call.query.get("maxItems"))
         now = self._store.clock.now()
-        found = [
-            resource for resource in self._store.all(call.operation.kind.name) if now >= resource.visible
-        ]
+        found = [resource for resource in self._store.all(call.operation.row.name) if now >= resource.visible]
         if self._settings.lists == "active":
             found = [resource for resource in found if resource.is_active(now)]
         # The newest first, or a fresh job would be missing from the default ten. The real order is unknown.
@@ -150,7 +174,7 @@ class Service:
         return _ACKNOWLEDGED
 
     def _visible(self, call: Call) -> Resource:
-        resource = self._store.get(call.operation.kind.name, call.id)
+        resource = self._store.get(call.operation.row.name, call.id)
         if resource is None or self._store.clock.now() < resource.visible:
             raise errors.not_found(self._settings.not_found)
         return resource

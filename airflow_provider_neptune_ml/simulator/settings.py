@@ -7,13 +7,17 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from airflow_provider_neptune_ml import kinds
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL, Credential
 from airflow_provider_neptune_ml.simulator.intake import check, hints
+from airflow_provider_neptune_ml.simulator.resources import PENDING
 
 ACCOUNT = "123456789012"
 CLUSTER = "cluster-SIMULATOR"
+# Where the export service is. Its path differs from stack to stack; graph-notebook's client has the last part.
+EXPORT_PATH = "/v1/neptune-export"
 
 # Simulated seconds. AWS's notebooks say: data processing 5-10 minutes, training with two tuning jobs about
 # 20, creating an endpoint 5-10. How the 20 minutes split over the stages, and the time of a transform, are
@@ -23,6 +27,8 @@ DURATIONS: dict[str, dict[str, float]] = {
     kinds.MODEL_TRAINING.name: {"processingJob": 300.0, "hpoJob": 600.0, "modelTransformJob": 300.0},
     kinds.MODEL_TRANSFORM.name: {"baseProcessingJob": 240.0, "remoteModelTransformJob": 360.0},
     kinds.ENDPOINTS.name: {"endpoint": 420.0},
+    # "~5 min", of which it is pending until AWS Batch has a machine.
+    kinds.EXPORT.name: {PENDING: 60.0, "exportJob": 240.0},
 }
 STOP = "stop"
 # Of the wrong type these would be found out late.
@@ -34,6 +40,7 @@ _CHECKED = (
     "durations",
     "region",
     "appears_after",
+    "query_result",
     "journal_size",
     "aws_endpoint_url",
 )
@@ -71,6 +78,8 @@ class Settings:
         0.0).
     :param training_job_names: names of finished SageMaker training jobs that ``trainingJobName`` may name,
         besides those of the simulator's own training jobs.
+    :param query_result: the values that Gremlin queries are answered, unless scripted otherwise (default: one
+        text for a query that names an endpoint in service, nothing for others).
     :param state_file: file that keeps resources and clock over a restart, for one simulator at a time
         (default: none).
     :param journal_size: how many requests the journal keeps, as far as they have 4 MiB together (default:
@@ -98,6 +107,7 @@ class Settings:
     allowed_roles: Collection[str] | None = None
     appears_after: float = 0.0
     training_job_names: Collection[str] = ()
+    query_result: Sequence[Any] | None = None
     state_file: str | None = None
     journal_size: int = 1000
     aws_endpoint_url: str | None = None

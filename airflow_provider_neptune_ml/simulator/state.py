@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS
 from airflow_provider_neptune_ml.simulator.clock import END
 from airflow_provider_neptune_ml.simulator.intake import check, hints, read_json
 from airflow_provider_neptune_ml.simulator.resources import Resource
@@ -251,7 +251,7 @@ def _parse(text: str) -> Resource:
     if not 0 <= data["created"] <= END:
         raise ValueError(f"created={data['created']}")
     resource = Resource.from_json(data)
-    members = {stage.member for stage in KINDS[resource.kind].stages}
+    members = {stage.member for stage in ALL_KINDS[resource.kind].stages}
     if not resource.runs or not members.issuperset(run.member for run in resource.runs):
         raise ValueError("its stages")
     return resource

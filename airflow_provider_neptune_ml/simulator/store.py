@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS
 from airflow_provider_neptune_ml.simulator.clock import Clock
+from airflow_provider_neptune_ml.simulator.queries import QueryScript
 from airflow_provider_neptune_ml.simulator.resources import Resource, Script
 from airflow_provider_neptune_ml.simulator.state import StateFile
 
@@ -24,8 +25,9 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.lock = threading.RLock()
         self.scripts: list[Script] = []
+        self.query_scripts: list[QueryScript] = []
         self.made = 0
-        self._resources: dict[str, dict[str, Resource]] = {kind: {} for kind in KINDS}
+        self._resources: dict[str, dict[str, Resource]] = {kind: {} for kind in ALL_KINDS}
         self._rate = settings.speed if settings.clock == "real" else 0.0
         self.clock = Clock(self._rate)
         self._file = StateFile(settings.state_file, self._rate) if settings.state_file else None
@@ -44,7 +46,7 @@ class Store:
         _check_kind(kind)
         resource = self.get(kind, id_)
         if resource is None:
-            raise KeyError(f"no {KINDS[kind].title} {id_!r}")
+            raise KeyError(f"no {ALL_KINDS[kind].title} {id_!r}")
         return resource
 
     def all(self, kind: str) -> list[Resource]:
@@ -73,6 +75,15 @@ class Store:
                 return script
         return Script(kind)
 
+    def take_query_script(self, query: str) -> QueryScript | None:
+        """Return the first script that a query fits, and count it."""
+        script = next((one for one in self.query_scripts if one.query is None or one.query in query), None)
+        if script and script.times is not None:
+            script.times -= 1
+            if not script.times:
+                self.query_scripts.remove(script)
+        return script
+
     def clear(self) -> None:
         """Remove all resources and scripts."""
         if self._file:
@@ -80,6 +91,7 @@ class Store:
         for resources in self._resources.values():
             resources.clear()
         self.scripts.clear()
+        self.query_scripts.clear()
 
     def save(self, resource: Resource) -> None:
         """Keep a change of a resource, if there is a state file."""
@@ -100,7 +112,7 @@ class Store:
             now, resources = self._file.open()
             self.clock = Clock(self._rate, now)
             self.made = max(resources, default=-1) + 1
-            self._resources = {kind: {} for kind in KINDS}
+            self._resources = {kind: {} for kind in ALL_KINDS}
             for resource in resources.values():
                 self._resources[resource.kind][resource.id] = resource
 
@@ -112,5 +124,5 @@ class Store:
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: must be one of {', '.join(KINDS)}")
+    if kind not in ALL_KINDS:
+        raise ValueError(f"kind={kind!r}: must be one of {', '.join(ALL_KINDS)}")

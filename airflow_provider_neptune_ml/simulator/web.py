@@ -35,6 +35,7 @@ COMMANDS = (
     "finish",
     "reset",
     "script",
+    "script_query",
     "seed",
     "set_status",
     "stop_job",

@@ -227,7 +227,12 @@ class NeptuneMLJobTrigger(BaseTrigger):
         await self._print_rest(log, description)
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            xcoms = {"return_value": dict(description), **xcoms_of(find_kind(self.kind), description)}
+            kind = watch.spec.kind
+            xcoms = {
+                **xcoms_of(kind, description),
+                **kind.names_in(description),
+                "return_value": dict(description),
+            }
             return _ending(TaskSuccessEvent(xcoms=xcoms), event)
         return event
 

@@ -169,9 +169,9 @@ async def with_hook(
 
     def run() -> T:
         # Imported and built here too: boto3 takes its time.
-        from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
+        from airflow_provider_neptune_ml.hooks.export import hook_of_trigger
 
-        return call(shared_hook(parameters))
+        return call(hook_of_trigger(parameters))
 
     chosen = threads or (_KILLS if urgent else _POLLS)
     return await in_thread(run, chosen, json.dumps(parameters, sort_keys=True))

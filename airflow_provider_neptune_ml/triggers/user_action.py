@@ -62,7 +62,9 @@ def cancel_reason_of(
             return CancelReason.CONTINUES
     if state == "success":
         # One that was marked successful has not returned anything.
-        is_ours = _pull(task_instance, _RETURN_VALUE) == resource_id
+        is_ours = (
+            _pull(task_instance, id_key) == resource_id and _pull(task_instance, _RETURN_VALUE) is not None
+        )
         return CancelReason.CONTINUES if is_ours else CancelReason.ENDED_BY_USER
     if state not in (*_CLEARED_OR_RESUMED, "deferred", "up_for_retry"):
         return CancelReason.ENDED_BY_USER

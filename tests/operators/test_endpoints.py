@@ -12,6 +12,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCreateEndp
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import wait_begun
+from tests.modes import Clock
 
 pytestmark = pytest.mark.usefixtures("connection", "models")
 
@@ -51,6 +52,30 @@ def endpoints(simulator: Simulator) -> dict[str, str]:
 def serve(simulator: Simulator) -> None:
     """Have the endpoint ``mine`` in service."""
     simulator.seed("endpoints", "mine", status="InService")
+
+
+@pytest.mark.parametrize("make", [create, update])
+def test_name_in_sagemaker(simulator: Simulator, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the endpoint is in service, its name in SageMaker is in XCom; the id in Neptune is returned."""
+    if make is update:
+        serve(simulator)
+    Clock(simulator).install(monkeypatch)
+    where = context()
+
+    assert make(endpoint_id="mine", wait_for_completion=True, poll_interval=60).execute(where) == "mine"
+    name = simulator.describe("endpoints", "mine")["endpoint"]["name"]
+    assert where["ti"].xcoms["endpoint_name"] == name != "mine"
+
+
+@pytest.mark.parametrize("endpoint", [{}, {"arn": "arn:aws:sagemaker:::endpoint/x"}, None])
+def test_name_that_is_not_there(simulator: Simulator, endpoint: Any) -> None:
+    """A description without a name pushes none."""
+    where = context()
+    description = {"id": "mine", "status": "InService", "endpoint": endpoint}
+    event = {"status": "success", "resource_id": "mine", "description": description}
+
+    assert create(endpoint_id="mine").execute_complete(where, event) == "mine"
+    assert set(where["ti"].xcoms) == {"description"}
 
 
 @pytest.mark.parametrize("flag", [True, "True", "true"])
