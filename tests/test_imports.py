@@ -28,6 +28,8 @@ def modules_after(code: str) -> set[str]:
     "module",
     [
         "operators.neptune_ml",
+        "operators.export",
+        "sensors.export",
         "sensors.neptune_ml",
         "triggers.neptune_ml",
         "triggers.events",

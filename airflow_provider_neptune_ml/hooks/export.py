@@ -210,7 +210,10 @@ class NeptuneMLExportHook(NeptuneMLHook):
         :raises ValueError: when a parameter is not known; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        given = {"command": "export-pg", **{key: value for key, value in parameters.items() if value is not None}}
+        given = {
+            "command": "export-pg",
+            **{key: value for key, value in parameters.items() if value is not None},
+        }
         given["params"] = {**self._export_defaults(), **(given.get("params") or {})}
         reply = super().start(kind, additional_parameters=additional_parameters, **given)
         if not is_id(reply.get("id")):

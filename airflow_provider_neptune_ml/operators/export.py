@@ -57,9 +57,7 @@ class ExportSubmission(Submission):
         """
         expected = self._expected_id()
         description = self._look_up(expected) if expected else None
-        if description is not None and (
-            adopted := self._adopt(expected, description, is_named_by_us=True)
-        ):
+        if description is not None and (adopted := self._adopt(expected, description, is_named_by_us=True)):
             return adopted
         if self._is_lost:
             self._task.log.warning(
@@ -203,6 +201,14 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
         self.additional_params = additional_params
         self.expected_bucket_owner = expected_bucket_owner
         self.validate_arguments()
+
+    def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:
+        """Check that what is the export's was not given as Airflow's ``params``."""
+        super().validate_together(arguments, rendered=rendered)
+        if misplaced := sorted({"cloneCluster", "useIamAuth"} & set(self.params or {})):
+            raise ValueError(
+                f"params has {', '.join(misplaced)}: params are Airflow's own, give the export's as export_params"
+            )
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:

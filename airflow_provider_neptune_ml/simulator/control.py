@@ -64,7 +64,9 @@ class Control:
         """Return the whole cluster as plain data, for the status page; times are simulated ones."""
         with self._store.lock:
             now = self.now()
-            kinds = {kind: [resource.overview(now) for resource in self._store.all(kind)] for kind in ALL_KINDS}
+            kinds = {
+                kind: [resource.overview(now) for resource in self._store.all(kind)] for kind in ALL_KINDS
+            }
             faults = [asdict(fault) for fault in self.faults]
             return {"now": now, "requests": self._journal.total, "faults": faults, "kinds": kinds}
 
