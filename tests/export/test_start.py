@@ -109,7 +109,10 @@ def test_templates(simulator: Simulator, native: bool) -> None:
         ({"expected_bucket_owner": "me"}, "expected_bucket_owner='me' must be the id of an AWS account"),
         ({"export_api_url": "api.example.com/v1"}, "must be the full invoke URI of the export service"),
         ({"export_api_url": "https://me:pa55word@api/v1"}, r"export_api_url='https://\*\*\*@api/v1' must be"),
-        ({"params": {"cloneCluster": True}}, "params has cloneCluster: .* give the export's as export_params"),
+        (
+            {"params": {"cloneCluster": True}},
+            "params has cloneCluster: .* give the export's as export_params",
+        ),
         ({"additional_parameters": {"jobSize": "large"}}, "has an argument of its own: job_size"),
     ],
 )
@@ -122,7 +125,9 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("fault", ["reset", "cut", "internal_failure", "garbled", "client_timeout"])
 def test_start_that_may_have_been_carried_out(simulator: Simulator, fault: str) -> None:
     """A request whose answer is lost is not repeated: a second job would be started."""
-    simulator.add_fault(Fault(fault, operation=START, when="after" if fault != "client_timeout" else "before"))
+    simulator.add_fault(
+        Fault(fault, operation=START, when="after" if fault != "client_timeout" else "before")
+    )
     where = last_try()
 
     with pytest.raises(NeptuneMLError, match="may have been started all the same.* was not sent again"):
@@ -352,7 +357,9 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
 
         connection["extra"]["export_iam_auth"] = False
         connect(monkeypatch, connection)
-        with pytest.raises(NeptuneMLServiceError, match="and export_iam_auth of connection 'neptune_ml_default'"):
+        with pytest.raises(
+            NeptuneMLServiceError, match="and export_iam_auth of connection 'neptune_ml_default'"
+        ):
             NeptuneMLExportHook(aws_conn_id=None).describe("export", job)
 
         connection["extra"]["export_iam_auth"] = True
@@ -363,7 +370,9 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_region_of_the_invoke_uri(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """The region in the host name of the API comes before that of the cluster."""
-    hook = NeptuneMLExportHook(export_api_url="https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export/")
+    hook = NeptuneMLExportHook(
+        export_api_url="https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export/"
+    )
 
     assert hook.region_name == "ap-south-1"
     assert hook.cluster.endpoint_url == "https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export"
@@ -374,7 +383,9 @@ def test_no_service(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> No
     connection = connect(monkeypatch, simulator.connection)
     connection["extra"]["export_api_url"] = "nowhere"
     connect(monkeypatch, connection)
-    with pytest.raises(NeptuneMLConfigurationError, match="'nowhere', in the extra of connection 'neptune_ml_d"):
+    with pytest.raises(
+        NeptuneMLConfigurationError, match="'nowhere', in the extra of connection 'neptune_ml_d"
+    ):
         NeptuneMLExportHook().describe("export", "mine")
 
     del connection["extra"]["export_api_url"]
