@@ -47,22 +47,22 @@ class NeptuneMLPipeline(TaskGroup):
 
     A step is given as a dict of its operator's arguments; a step that is not given is left out. In place of a
     dict, the id of a job that has completed already will do: a text, a template, or a task of your own that
-    returns the id. The ids that connect the steps, and the location of the export, are filled in, unless a dict
-    has its own. The tasks are the attributes ``export``, ``process``, ``train``, ``transform`` and ``deploy``: put your own before, between or behind
-    them, and behind the whole with ``pipeline >> mine``.
+    returns the id. The ids that connect the steps, and the location of the export, are filled in, unless a
+    dict has its own. The tasks are the attributes ``export``, ``process``, ``train``, ``transform`` and
+    ``deploy``: put your own before, between or behind them, and behind the whole with ``pipeline >> mine``.
 
     **Nothing is left running.** A step cancels its job when it is killed or times out. Where it can't,
     because its worker was lost or Neptune could not be reached, the teardown behind it does:
-    ``cancel_export``, ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the state of the Dag
-    run. The endpoint has no teardown.
+    ``cancel_export``, ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the
+    state of the Dag run. The endpoint has no teardown.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
 
     :param export: Arguments of :class:`NeptuneMLStartExportJobOperator
-        <airflow_provider_neptune_ml.operators.export.NeptuneMLStartExportJobOperator>`; in place of a dict, the
-        location of an export in S3. ``process`` reads from there (default: no such step).
+        <airflow_provider_neptune_ml.operators.export.NeptuneMLStartExportJobOperator>`; in place of a dict,
+        the location of an export in S3. ``process`` reads from there (default: no such step).
     :param process: Arguments of :class:`NeptuneMLStartDataProcessingJobOperator
         <airflow_provider_neptune_ml.operators.neptune_ml.NeptuneMLStartDataProcessingJobOperator>` (default:
         no such step).

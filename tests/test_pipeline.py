@@ -58,7 +58,7 @@ def test_whole_lifecycle() -> None:
 
 
 def test_export() -> None:
-    """An export is the first step, with its teardown; its location is what is processed, incrementally too."""
+    """An export is the first step, with its teardown; its location is what is processed."""
     export = {"output_s3_path": "s3://bucket/export", "export_api_url": "https://api/v1"}
     process = {"processed_data_s3_location": "s3://bucket/processed"}
     pipeline = lay(export=export, process=process, incremental=True)

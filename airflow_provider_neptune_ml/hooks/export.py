@@ -41,7 +41,7 @@ _OWN_ADVICE = (
     ),
     (
         re.compile("Forbidden", re.I),
-        "Check {address}, and whether the API answers here: one of a VPCOnly stack does inside its VPC alone.",
+        "Check {address}, and whether the API answers here: that of a VPCOnly stack does in its VPC alone.",
     ),
 )
 _NEPTUNES_OWN = ("execute-api", "Missing ?Authentication ?Token", "")
@@ -56,8 +56,8 @@ class ExportRequest(Request):
         *(each for each in ADVICE if each[0].pattern not in _NEPTUNES_OWN),
         (
             re.compile(""),
-            "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the stack uses"
-            " IAM authentication (export_iam_auth).",
+            "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the stack"
+            " uses IAM authentication (export_iam_auth).",
         ),
     )
     unsigned: ClassVar[str] = "export_iam_auth to false for a stack without IAM authentication"
@@ -134,8 +134,8 @@ class NeptuneMLExportHook(NeptuneMLHook):
     The methods are those of :class:`~airflow_provider_neptune_ml.hooks.neptune_ml.NeptuneMLHook`; the kind is
     ``export``. The service is an API of Amazon API Gateway in the user's account; its invoke URI is
     ``export_api_url`` in the extra of the connection. Requests are signed for ``execute-api`` unless
-    ``export_iam_auth`` in the extra is false. boto3 has no client for it: ``conn`` is one of this package's own
-    model.
+    ``export_iam_auth`` in the extra is false. boto3 has no client for it: ``conn`` is one of this package's
+    own model.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-data-export-service.html
@@ -171,8 +171,8 @@ class NeptuneMLExportHook(NeptuneMLHook):
         url = self._export_api_url or cluster.export_api_url
         if not url:
             raise NeptuneMLConfigurationError(
-                "No export service: give export_api_url, the full invoke URI of the Neptune-Export service, as an"
-                f" argument or in the extra of {where}."
+                "No export service: give export_api_url, the full invoke URI of the Neptune-Export service,"
+                f" as an argument or in the extra of {where}."
             )
         _check_url(url, "" if self._export_api_url else f", in the extra of {where},")
         in_host = _REGION_IN_HOST.search(urlsplit(url).hostname or "")
@@ -201,11 +201,12 @@ class NeptuneMLExportHook(NeptuneMLHook):
         have been started, and nothing tells its id.
 
         :param kind: ``export``.
-        :param additional_parameters: Members of the request that are not known here, by their name in the API.
+        :param additional_parameters: Members of the request that are not known here, by their name in the
+            API.
         :param parameters: The members of the request in snake_case: ``output_s3_path``, ``command`` (default:
             ``export-pg``), ``job_size``, ``params``, ``additional_params``, ``expected_bucket_owner``. What
-            ``params`` lacks is filled in: ``endpoint`` by the connection's host, ``profile`` by ``neptune_ml``,
-            and ``useIamAuth`` by true where the connection has ``iam_auth``.
+            ``params`` lacks is filled in: ``endpoint`` by the connection's host, ``profile`` by
+            ``neptune_ml``, and ``useIamAuth`` by true where the connection has ``iam_auth``.
         :return: The reply: ``id``, ``jobId`` and ``jobName``.
         :raises ValueError: when a parameter is not known; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.

@@ -26,7 +26,7 @@ _OPERATIONS = frozenset(
 ADDITIONAL = "additional_parameters"
 
 
-# Put a body of JSON into the form that the model says: of which operation, with what HTTP status, and the body.
+# Put a body of JSON into the form that the model says: of which operation, with what HTTP status, and which.
 Reshape = Callable[[str, int, Any], Any]
 
 

@@ -98,8 +98,8 @@ class ExportSubmission(Submission):
                 # It is not repeated: there would be two jobs.
                 error.transient = False
                 error.add_sentence(
-                    "An export job may have been started all the same. The service gives the ids itself, so the"
-                    " request was not sent again; a retry of the task sends another."
+                    "An export job may have been started all the same. The service gives the ids itself, so"
+                    " the request was not sent again; a retry of the task sends another."
                 )
             raise
         except Exception:
@@ -139,8 +139,8 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
 
     The job is cancelled when the task is killed or times out (``cancel_on_kill``, ``cancel_on_timeout``). The
     service gives the id itself: a retry finds the job of an earlier try where Airflow has a task state store
-    (3.3 or newer), unless the worker was lost between the request and the note of its reply. Elsewhere a retry
-    starts another, and a try that fails cancels its own.
+    (3.3 or newer), unless the worker was lost between the request and the note of its reply. Elsewhere a
+    retry starts another, and a try that fails cancels its own.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/export-service-run-export.html
@@ -207,7 +207,8 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
         super().validate_together(arguments, rendered=rendered)
         if misplaced := sorted({"cloneCluster", "useIamAuth"} & set(self.params or {})):
             raise ValueError(
-                f"params has {', '.join(misplaced)}: params are Airflow's own, give the export's as export_params"
+                f"params has {', '.join(misplaced)}: params are Airflow's own, give the export's as"
+                " export_params"
             )
 
     @contextmanager
@@ -217,7 +218,7 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
             try:
                 yield
             except NeptuneMLFailedError as failure:
-                failure.add_sentence(f"\nWhat could not be exported: /failed below {self.output_s3_path}")
+                failure.add_line(f"What could not be exported: /failed below {self.output_s3_path}")
                 raise
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:

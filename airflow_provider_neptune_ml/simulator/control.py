@@ -22,7 +22,8 @@ class Control:
     Change and ask the cluster from any thread, without HTTP.
 
     ``kind`` is always one of ``dataprocessing``, ``modeltraining``, ``modeltransform``, ``endpoints``,
-    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that doesn't exist.
+    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that
+    doesn't exist.
     """
 
     _settings: Settings

@@ -1,4 +1,4 @@
-"""The sixteen operations, and the three of the export service: what the service checks, changes and answers."""
+"""The sixteen operations and the export service's three: what a service checks, changes and answers."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_templates(simulator: Simulator, native: bool) -> None:
         ({"export_api_url": "https://me:pa55word@api/v1"}, r"export_api_url='https://\*\*\*@api/v1' must be"),
         (
             {"params": {"cloneCluster": True}},
-            "params has cloneCluster: .* give the export's as export_params",
+            "give the export.s as export_params",
         ),
         ({"additional_parameters": {"jobSize": "large"}}, "has an argument of its own: job_size"),
     ],
@@ -130,13 +130,13 @@ def test_start_that_may_have_been_carried_out(simulator: Simulator, fault: str) 
     )
     where = last_try()
 
-    with pytest.raises(NeptuneMLError, match="may have been started all the same.* was not sent again"):
+    with pytest.raises(NeptuneMLError, match=r"may have been started all the same.* was not sent again"):
         submit(where)
 
     assert len(simulator.calls(START)) == 1
 
 
-def test_retry_after_a_lost_answer(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+def test_retry_after_a_lost_answer(simulator: Simulator, capfd: pytest.CaptureFixture[str]) -> None:
     """The retry starts another export, and says that there may be two."""
     simulator.add_fault(Fault("reset", operation=START, when="after"))
     where = last_try()
@@ -145,7 +145,10 @@ def test_retry_after_a_lost_answer(simulator: Simulator, caplog: pytest.LogCaptu
 
     job = submit(retry(where), wait_for_completion=False)
 
-    assert list(statuses(simulator)) == [list(statuses(simulator))[0], job]
+    assert list(statuses(simulator))[1:] == [job]
+    assert (
+        "whose id is not known, may be running besides the one that is started now" in capfd.readouterr().out
+    )
     assert where["task_state_store"] == {}
 
 
@@ -357,9 +360,7 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
 
         connection["extra"]["export_iam_auth"] = False
         connect(monkeypatch, connection)
-        with pytest.raises(
-            NeptuneMLServiceError, match="and export_iam_auth of connection 'neptune_ml_default'"
-        ):
+        with pytest.raises(NeptuneMLServiceError, match="and export_iam_auth of connection"):
             NeptuneMLExportHook(aws_conn_id=None).describe("export", job)
 
         connection["extra"]["export_iam_auth"] = True
@@ -383,9 +384,7 @@ def test_no_service(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> No
     connection = connect(monkeypatch, simulator.connection)
     connection["extra"]["export_api_url"] = "nowhere"
     connect(monkeypatch, connection)
-    with pytest.raises(
-        NeptuneMLConfigurationError, match="'nowhere', in the extra of connection 'neptune_ml_d"
-    ):
+    with pytest.raises(NeptuneMLConfigurationError, match="'nowhere', in the extra of connection"):
         NeptuneMLExportHook().describe("export", "mine")
 
     del connection["extra"]["export_api_url"]

@@ -468,7 +468,7 @@ def export_timeout(ground: Ground, run: DagRun) -> None:
 
 
 def _exported_by_retry(ground: Ground, run: DagRun, *jobs: str) -> None:
-    """End the exports, of which the last is the retry's; the others end by themselves, as nobody knows them."""
+    """End the exports, of which the last is the retry's; nobody knows of the others."""
     ground.finish(*jobs)
     assert ground.state_at_end(run) == "success"
     assert run.task("job")["try_number"] == 2
