@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLConfigurationError,
+    NeptuneMLError,
+    NeptuneMLNotFoundError,
+)
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection
 from airflow_provider_neptune_ml.hooks.errors import ADVICE, Request, not_neptunes
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, SharedHook, shared_hook
@@ -240,6 +244,24 @@ class NeptuneMLExportHook(NeptuneMLHook):
         """
         client = self._client_for(urgent)
         self._call(kind, kind.stop_operation, resource_id, {"id": resource_id}, client=client)
+
+    def list_ids(self, kind: ResourceKind | str = EXPORT, max_items: int | None = None) -> list[str]:
+        """Raise an error: the service has no list of its jobs."""
+        raise NotImplementedError("The Neptune-Export service has no list of its jobs")
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Ask for a job that does not exist, and return what is wrong if that fails.
+
+        :return: Whether it went well, and what was found.
+        """
+        try:
+            self.describe(EXPORT, "test-of-the-connection")
+        except NeptuneMLNotFoundError:
+            pass
+        except NeptuneMLError as error:
+            return False, str(error)
+        return True, f"{self.cluster.endpoint_url} answers"
 
     def _export_defaults(self) -> dict[str, Any]:
         connection: Any = self.cluster

@@ -184,7 +184,9 @@ class Control:
             resource.stop(now, 0.0)
         elif status == words.stopping:
             resource.stop(now, self._settings.seconds(resource.kind, STOP))
-        elif status != words.running:
+        elif status == words.running:
+            resource.runs[0].starts = now
+        else:
             resource.forced = [status]
 
 

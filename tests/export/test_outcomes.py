@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.kinds import EXPORT
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
-from tests.export.tasks import CANCEL, GET, OUTPUT, START, cancel, start, started, statuses
+from tests.export import tasks
+from tests.export.tasks import CANCEL, GET, OUTPUT, START, started, statuses
 from tests.modes import Clock, Mode, World
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -27,6 +29,8 @@ SENSORS = (
     pytest.param(modes.from_trigger, marks=_NEW),
     pytest.param(modes.without_worker, marks=_NEW),
 )
+# On a clock that sleeping moves, a short interval takes thousands of polls.
+start, cancel = partial(tasks.start, poll_interval=60), partial(tasks.cancel, poll_interval=60)
 DEFERRABLE = pytest.mark.parametrize("deferrable", [False, True], ids=["worker", "triggerer"])
 
 
@@ -158,7 +162,7 @@ def test_start(world: World, deferrable: bool) -> None:
     """A start waits, from pending to succeeded, and returns where the export is."""
     world.simulator.reset()
 
-    ending = run(world, start(deferrable=deferrable, poll_interval=60))
+    ending = run(world, start(deferrable=deferrable))
 
     [request] = world.simulator.calls(START)
     assert request.body == {

@@ -357,11 +357,13 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
         hook = NeptuneMLExportHook(aws_conn_id=None)
         job = hook.start(output_s3_path=OUTPUT)["id"]
         assert hook.stop("export", job) is True
+        assert hook.test_connection() == (True, f"{simulator.export_api_url} answers")
 
         connection["extra"]["export_iam_auth"] = False
         connect(monkeypatch, connection)
         with pytest.raises(NeptuneMLServiceError, match="and export_iam_auth of connection"):
             NeptuneMLExportHook(aws_conn_id=None).describe("export", job)
+        assert NeptuneMLExportHook(aws_conn_id=None).test_connection()[0] is False
 
         connection["extra"]["export_iam_auth"] = True
         connect(monkeypatch, connection)
