@@ -137,6 +137,8 @@ def test_out_of_reach(mode: Mode, world: World) -> None:
 @pytest.mark.parametrize("mode", SENSORS)
 def test_timeout(mode: Mode, world: World) -> None:
     """The wait ends at its deadline; the job of somebody else keeps running."""
+    world.simulator.set_status("export", "mine", "running")  # for ever
+
     ending = mode(world, timeout=600)
 
     assert ending.state == "failed"
