@@ -152,7 +152,6 @@ class NeptuneMLExportHook(NeptuneMLHook):
         the invoke URI, that of the cluster's connection, and that of the AWS connection, in this order.
     """
 
-    reshape = staticmethod(described)
     bounded_path: ClassVar[str] = ""
     request_class: ClassVar[type[Request]] = ExportRequest
 
@@ -224,6 +223,10 @@ class NeptuneMLExportHook(NeptuneMLHook):
         if not is_id(reply.get("id")):
             raise not_neptunes(self._request(EXPORT, EXPORT.start_operation, None))
         return reply
+
+    def reshape(self, operation: str, http_status: int, body: Any) -> Any:
+        """Return a reply in the form of the client's model, which is that of Neptune ML."""
+        return described(operation, http_status, body)
 
     def request_cancellation(
         self,

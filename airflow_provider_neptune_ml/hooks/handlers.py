@@ -30,12 +30,7 @@ ADDITIONAL = "additional_parameters"
 Reshape = Callable[[str, int, Any], Any]
 
 
-def as_it_is(operation: str, status: int, body: Any) -> Any:  # noqa: ARG001
-    """Leave a body as it is."""
-    return body
-
-
-def register(client: BaseClient, reshape: Reshape = as_it_is) -> None:
+def register(client: BaseClient, reshape: Reshape) -> None:
     """
     Have our handlers called by a client.
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
@@ -18,6 +18,8 @@ from airflow_provider_neptune_ml.operators.submission import Submission, Submitt
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
+
+T = TypeVar("T")
 
 # What the marker has while a start is under way: no id, as the service gives it.
 _NOT_KNOWN_YET = "?"
@@ -88,10 +90,14 @@ class ExportSubmission(Submission):
         task = self._task
         self._kill.raise_if_received()
         request = {name.removeprefix("export_"): getattr(task, name) for name in task.request_parameters}
-        sent = _in_thread(
-            lambda: task.hook.start(task.kind, additional_parameters=task.additional_parameters, **request)
-        )
+        sent: Future[Mapping[str, Any]] = Future()
         try:
+            _answer_in_thread(
+                sent,
+                lambda: task.hook.start(
+                    task.kind, additional_parameters=task.additional_parameters, **request
+                ),
+            )
             return self._note(sent.result())
         except NeptuneMLError as error:
             if error.transient and error.ambiguous:
@@ -102,12 +108,11 @@ class ExportSubmission(Submission):
                     " the request was not sent again; a retry of the task sends another."
                 )
             raise
-        except Exception:
-            raise
         except BaseException:
             # Airflow's signal handlers have raised: a kill on Airflow 2, and a time-out.
-            with suppress(NeptuneMLError, TimeoutError):
-                self._note(sent.result(cancellation.BUDGETS.unhurried))
+            if not sent.cancel():
+                with suppress(Exception):
+                    self._note(sent.result(cancellation.BUDGETS.unhurried))
             task.cancel_if_killed()
             raise
 
@@ -119,18 +124,18 @@ class ExportSubmission(Submission):
         return reply
 
 
-def _in_thread(call: Any) -> Future[Any]:
+def _answer_in_thread(future: Future[T], call: Callable[[], T]) -> None:
     """Call in a thread of its own, which goes on where a signal handler ends what waits for it."""
-    future: Future[Any] = Future()
 
     def run() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             future.set_result(call())
         except BaseException as error:  # whatever it is, who waits gets it
             future.set_exception(error)
 
     threading.Thread(target=run, name="neptune-ml-start", daemon=True).start()
-    return future
 
 
 class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperator):

@@ -13,9 +13,11 @@ from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.kinds import EXPORT
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
+from tests.contexts import context
 from tests.export import tasks
 from tests.export.tasks import CANCEL, GET, OUTPUT, START, started, statuses
 from tests.modes import Clock, Mode, World
+from tests.sdk import TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection")
 
@@ -45,7 +47,7 @@ def world(simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.C
 
 def run(world: World, task: Any) -> modes.Ending:
     """Run an operator, in worker or triggerer, to the outcome that Airflow would see."""
-    where = modes.context(start_date=world.clock.utcnow())
+    where = context(start_date=world.clock.utcnow())
     if task.deferrable:
         return modes._deferred(world, task, where)
     return modes._ending(lambda: task.execute(where))
@@ -266,8 +268,8 @@ def test_trigger_row_names_what_it_waits_for(world: World) -> None:
     """The row of the trigger says what, where, and nothing secret."""
     world.simulator.reset()
     task = start(deferrable=True, aws_conn_id=None)
-    with pytest.raises(modes.TaskDeferred) as deferred:
-        task.execute(modes.context())
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context())
 
     path, stored = deferred.value.trigger.serialize()
     assert path.endswith(".NeptuneMLJobTrigger")

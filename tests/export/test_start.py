@@ -90,7 +90,8 @@ def test_templates(simulator: Simulator, native: bool) -> None:
             wait_for_completion=False,
         )
     url = simulator.export_api_url
-    task.render_template_fields({"ti": None, "name": "films", "settings": {"cloneCluster": True}, "url": url})
+    known: Any = {"ti": None, "name": "films", "settings": {"cloneCluster": True}, "url": url}
+    task.render_template_fields(known)
     task.execute(context())
 
     [request] = simulator.calls(START)
