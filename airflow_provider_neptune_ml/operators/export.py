@@ -42,6 +42,7 @@ class ExportSubmission(Submission):
         self._is_lost = self._unconsumed_id == _NOT_KNOWN_YET
         if self._is_lost:
             self._unconsumed_id = None
+        self._may_have_started = False
 
     @staticmethod
     def can_adopt(context: Context) -> bool:
@@ -78,8 +79,8 @@ class ExportSubmission(Submission):
         self._marker.write(_NOT_KNOWN_YET)
         try:
             reply = task.retry(self._send_once, task.kind.title.capitalize())
-        except NeptuneMLError as error:
-            if not error.ambiguous and self._kill.target.resource_id is None:
+        except NeptuneMLError:
+            if not self._may_have_started:
                 self._marker.delete()
             raise
         task.cancel_if_killed()
@@ -102,7 +103,7 @@ class ExportSubmission(Submission):
         except NeptuneMLError as error:
             if error.transient and error.ambiguous:
                 # It is not repeated: there would be two jobs.
-                error.transient = False
+                error.transient, self._may_have_started = False, True
                 error.add_sentence(
                     "An export job may have been started all the same. The service gives the ids itself, so"
                     " the request was not sent again; a retry of the task sends another."
@@ -118,6 +119,7 @@ class ExportSubmission(Submission):
 
     def _note(self, reply: Mapping[str, Any]) -> Mapping[str, Any]:
         """Have a kill cancel the job, a retry adopt it, and a teardown find it: in this order."""
+        self._may_have_started = True
         self._kill.aim(reply["id"])
         self._marker.write(reply["id"])
         self._claim(reply["id"])

@@ -164,6 +164,17 @@ def test_start_that_was_certainly_not_carried_out(simulator: Simulator, fault: s
     assert len(simulator.calls(START)) == 2
 
 
+def test_start_that_is_turned_away_for_good(simulator: Simulator) -> None:
+    """After nothing but throttling no job can have been started, and no retry says so."""
+    simulator.add_fault(Fault("too_many_requests", operation=START, times=None))
+    where = last_try()
+
+    with pytest.raises(NeptuneMLError, match="only transient errors for"):
+        submit(where, unreachable_timeout=0)
+
+    assert where["task_state_store"] == {}
+
+
 def test_refusal(simulator: Simulator) -> None:
     """A refusal fails at once, names the permission, and leaves nothing behind."""
     simulator.add_fault(Fault("access_denied", operation=START))
