@@ -30,6 +30,8 @@ def modules_after(code: str) -> set[str]:
     "module",
     [
         "operators.neptune_ml",
+        "operators.export",
+        "sensors.export",
         "operators.query",
         "sensors.neptune_ml",
         "triggers.neptune_ml",
