@@ -347,7 +347,7 @@ def test_push_that_fails(simulator: Simulator, status: str, capfd: Any) -> None:
     """A push that fails fails no sensor, and is told once."""
     simulator.seed("modeltraining", "mine", status=status)
     task = NeptuneMLModelTrainingJobSensor(task_id="train", job_id="mine")
-    where = {"ti": Events(fail)}
+    where: Any = {"ti": Events(fail)}
 
     if status == "Failed":
         with pytest.raises(AirflowFailException, match="ended as Failed"):
@@ -368,7 +368,7 @@ def test_push_that_hangs(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
     simulator.seed("endpoints", "mine", status="InService")
     let_go = threading.Event()
-    where = {"ti": Events(let_go.wait)}
+    where: Any = {"ti": Events(let_go.wait)}
 
     task = NeptuneMLEndpointSensor(task_id="train", endpoint_id="mine")
 
@@ -431,7 +431,7 @@ def test_end_in_the_triggerer(simulator: Simulator, status: str, soft_fail: bool
     assert ending.xcoms == {**expected, **result}
 
 
-class Elsewhere(compat.BaseXCom):  # type: ignore[misc]
+class Elsewhere(compat.BaseXCom):
     """A user's XCom backend, which keeps values elsewhere."""
 
 
