@@ -338,12 +338,10 @@ def test_deploy_if_better(fast: Simulator, monkeypatch: pytest.MonkeyPatch) -> N
         first = trained_and_gated(fast, client, 0.9)
         again = trained_and_gated(fast, client, 0.9)
         better = trained_and_gated(fast, client, 0.95)
-        bad = trained_and_gated(fast, client, 0.5)
 
     assert first["deploy"] == first["serving"] == "success"
     assert (again["good_enough"], again["better"], again["deploy"]) == ("success", "skipped", "skipped")
     assert (better["better"], better["deploy"]) == ("success", "success")
-    assert (bad["good_enough"], bad["deploy"]) == ("failed", "upstream_failed")
     trainings = [training["id"] for training in bodies(fast, "StartMLModelTrainingJob")]
     created, updated = bodies(fast, "CreateMLEndpoint")
     assert [created["mlModelTrainingJobId"], updated["mlModelTrainingJobId"]] == [trainings[0], trainings[2]]

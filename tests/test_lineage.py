@@ -41,7 +41,16 @@ with DAG("lineage", schedule=None, default_args={"poll_interval": 0.05, "poke_in
     broken = NeptuneMLModelTrainingJobSensor(task_id="broken", job_id="bad")
     create >> broken
 """
-RUN = "import runpy, sys; runpy.run_path(sys.argv[1])['dag'].test()"
+# Whatever a look-up may take is not over because this machine stood still.
+RUN = """
+import runpy, sys
+from botocore.config import Config
+from airflow_provider_neptune_ml import lineage
+from airflow_provider_neptune_ml.hooks import clients
+lineage._LOOK_UP_SECONDS = 60.0
+clients.KILL_CONFIG = Config(connect_timeout=60.0, read_timeout=60.0)
+runpy.run_path(sys.argv[1])["dag"].test()
+"""
 Events = dict[tuple[str, str], tuple[set[str], set[str]]]
 
 
@@ -58,6 +67,7 @@ def events(airflow_database: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             **os.environ,
             CONNECTION_VARIABLE: json.dumps(simulator.connection),
             "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps(transport),
+            "AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT": "120",
         }
         subprocess.run([sys.executable, "-c", RUN, str(path)], env=env, check=True, capture_output=True)
         found = map(json.loads, written.read_text().splitlines())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_neptune_ml.exceptions import (
@@ -24,6 +26,7 @@ from tests.raw_server import reply, serve
 from tests.s3 import aws_connection, put_metrics, s3_server, use_s3
 from tests.sdk import DAG
 
+_LOADER = cache(create_loader)
 # sklearn's report of a classification, as AWS's examples have it.
 REPORT = {
     "accuracy": 0.9,
@@ -37,6 +40,12 @@ def s3_url() -> Iterator[str]:
     """Where S3 is served."""
     with s3_server() as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def _one_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read what botocore knows of S3 once: that is most of what a client costs."""
+    monkeypatch.setattr("botocore.session.create_loader", _LOADER)
 
 
 @pytest.fixture
