@@ -19,7 +19,7 @@ from tests.export.tasks import CANCEL, GET, OUTPUT, START, started, statuses
 from tests.modes import Clock, Mode, World
 from tests.sdk import TaskDeferred
 
-pytestmark = pytest.mark.usefixtures("connection")
+pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 
 _NEW = pytest.mark.skipif(
     not CAN_RUN_WITHOUT_WORKER, reason="Airflow 3.3 is the first whose triggerer renders templates"

@@ -21,7 +21,7 @@ from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.export.tasks import CANCEL, GET, OUTPUT, START, cancel, start, started, statuses
-from tests.interruptions import Interrupted, interrupted
+from tests.interruptions import Interrupted, during, interrupted
 from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection")
@@ -199,8 +199,10 @@ def lost(simulator: Simulator, where: Any) -> str:
     def stop() -> None:
         raise Interrupted
 
-    with pytest.raises(Interrupted), interrupted(simulator, GET, stop):
-        submit(where)
+    task = start(retries=2)
+    during(task.hook.conn, GET, stop)
+    with pytest.raises(Interrupted):
+        task.execute(where)
     return started(simulator)
 
 
@@ -316,9 +318,9 @@ def test_ended_while_the_start_is_under_way(
 def test_ended_while_it_waits(simulator: Simulator, ended: type[BaseException]) -> None:
     """The end of a task that waits cancels its export."""
     task = start()
+    during(task.hook.conn, GET, end(task, ended))
 
-    with interrupted(simulator, GET, end(task, ended)):
-        execute(task, last_try(), ended)
+    execute(task, last_try(), ended)
 
     assert list(statuses(simulator).values()) == ["cancelling"]
     assert len(simulator.calls(CANCEL)) == 1
