@@ -20,6 +20,8 @@ python_of = $(if $(call version_of,$(1)),$(call find_python,$(call version_of,$(
 runnable = $(foreach name,$(1),$(if $(call python_of,$(name)),$(name)))
 # The AWS CLI and graph-notebook, which the simulator is tested with; they fit into none of the environments above.
 export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
+# With which the test of the wheel builds and installs it.
+export NEPTUNE_ML_UV = $(CURDIR)/$(UV)
 
 # uv has variables of its own where pip is configured by these; whoever set up pip for a mirror means uv as well.
 export UV_PYTHON_DOWNLOADS ?= never
@@ -147,6 +149,21 @@ bench: .venv/bench/.installed ## Measure every figure of docs/benchmarks.md agai
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/bench
 	@$(UV) pip install --quiet --compile-bytecode --python .venv/bench --constraint $< \
 		--editable '.[simulator]' --group test --group bench
+	@touch $@
+
+.PHONY: build changelog
+build: .venv/release/.installed ## Build the sdist and the wheel into dist/, and check them
+	rm -rf dist
+	$(UV) build --quiet --build-constraint .ci/constraints/release.txt --out-dir dist
+	.venv/release/bin/twine check --strict dist/*.whl dist/*.tar.gz
+
+changelog: .venv/release/.installed ## Show the section that a release would add to CHANGELOG.md
+	.venv/release/bin/towncrier build --draft --version "$$(.venv/release/bin/hatchling version)"
+
+.venv/release/.installed: .ci/constraints/release.txt pyproject.toml | $(UV)
+	@echo "Installing release into .venv/release"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/release
+	@$(UV) pip install --quiet --python .venv/release --constraint $< --group release
 	@touch $@
 
 .PHONY: mutants

@@ -68,6 +68,7 @@ def main(uv: str, images: str | None = None) -> None:
     resolve(uv, "bench", [*WITH_LINT, "--group=bench"], newest)
     resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], newest)
     resolve(uv, "mutants", [*OF_PROJECT, "--group=mutants"], newest)
+    resolve(uv, "release", ["--group=release", "--constraint=.ci/constraints/airflow-3.txt"], [])
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 

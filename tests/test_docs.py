@@ -64,7 +64,7 @@ def test_compatibility_tables_agree() -> None:
         for page in pages
     )
     named = {line.split(" | ")[0].removeprefix("| ") for line in readme.splitlines()[2:]}
-    others = {"bench", "clients", "distributed", "mutants", "uv"}
+    others = {"bench", "clients", "distributed", "mutants", "release", "uv"}
     pinned = {path.stem for path in (ROOT / ".ci" / "constraints").glob("*.txt")} - others
 
     assert readme == docs
