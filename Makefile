@@ -64,6 +64,19 @@ test-all: ## Tests on every supported Airflow and Python; writes the tables of R
 summary = echo; $(foreach name,$(1),printf '%-13s %s\n' $(name) \
 	"$(if $(call python_of,$(name)),$$(tail -n 1 .venv/$(name)/pytest.log),not run: there is no Python $(call version_of,$(name)))";)
 
+# A loop for contributors: one Airflow, no process and no database of Airflow's.
+.PHONY: test-fast
+test-fast: .venv/airflow-3/.installed ## Tests that need no running Airflow, in about a minute
+	.venv/airflow-3/bin/python -m pytest -q --numprocesses 2 --dist worksteal -m "not slow"
+
+.PHONY: live
+live: .venv/airflow-3/.installed ## Ask a real cluster what the simulator guesses; HOST=<cluster endpoint> ARGS="--start ..."
+	@.venv/airflow-3/bin/python -m airflow_provider_neptune_ml.live $(HOST) $(ARGS)
+
+.PHONY: hooks
+hooks: .venv/airflow-3/.installed .venv/release/.installed ## Check style, types, links and fragments before each commit and push
+	.venv/release/bin/pre-commit install
+
 .PHONY: lint
 lint: .venv/airflow-3/.installed ## Style and formatting
 	.venv/airflow-3/bin/ruff check
