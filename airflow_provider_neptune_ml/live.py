@@ -33,7 +33,7 @@ from airflow_provider_neptune_ml.compat import AIRFLOW_VERSION
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.hooks.connection import DEFAULT_PORT
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, KINDS, Phase, ResourceKind
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, KINDS, Phase, ResourceKind, stage_phase
 from airflow_provider_neptune_ml.simulator import errors
 from airflow_provider_neptune_ml.text import one_line
 
@@ -42,6 +42,8 @@ _MAX_ITEMS = 1024
 _DEFAULT_ITEMS = 10
 # How many resources of a kind are described.
 _SAMPLE = 50
+# Clocks differ, and that of a simulator may be fast.
+_DAY_SECONDS = 86400
 _SHOWN = ("status", "code", "detailedMessage")
 _PRIVATE = (
     (re.compile(r"\barn:[^\s\"',;)]+"), "<arn>"),
@@ -202,11 +204,13 @@ def _look_at_kind(cluster: Cluster, kind: ResourceKind) -> Iterator[Finding]:
     found = [reply.body for reply in replies if reply.is_good and isinstance(reply.body, dict)]
     known = ", ".join(sorted({*kind.statuses.terminal, *kind.statuses.non_terminal}))
     yield _words(
-        cluster, f"Status of a {kind.title}", known, [each.get("status") for each in found], kind.knows
+        cluster, f"Status words of {kind.title}s", known, [each.get("status") for each in found], kind.knows
     )
     parts = [part.get("status") for each in found for _, part in kind.stages_in(each)]
     stage_words = "the same words as SageMaker's"
-    yield _words(cluster, f"Status of the stages of a {kind.title}", stage_words, parts, _is_known_anywhere)
+    yield _words(
+        cluster, f"Status words of the stages of {kind.title}s", stage_words, parts, _is_known_anywhere
+    )
     members = {
         "id",
         "status",
@@ -217,10 +221,18 @@ def _look_at_kind(cluster: Cluster, kind: ResourceKind) -> Iterator[Finding]:
     }
     others = sorted({one_line(name) for each in found for name in each} - members)
     yield Finding(
-        f"Members of the description of a {kind.title}",
+        f"Members of the descriptions of {kind.title}s",
         "those of boto3's model",
         ", ".join(others) or ("those of boto3's model" if found else "no description"),
         not others if found else None,
+    )
+    completed = [each for each in found if kind.phase_of(each.get("status")) is Phase.SUCCEEDED]
+    unfinished = sorted({title for each in completed for title in _unfinished_stages(kind, each)})
+    yield Finding(
+        f"Stages of {kind.title}s that have succeeded",
+        "each has succeeded",
+        f"not {', '.join(unfinished)}" if unfinished else f"of {len(completed)}, each has succeeded",
+        not unfinished if completed else None,
     )
     ended = any(kind.phase_of(each.get("status")) is not Phase.RUNNING for each in found)
     yield Finding(
@@ -235,6 +247,14 @@ def _look_at_kind(cluster: Cluster, kind: ResourceKind) -> Iterator[Finding]:
         f"{len(default)} of {len(ids)}",
         len(default) == _DEFAULT_ITEMS if len(ids) > _DEFAULT_ITEMS else None,
     )
+
+
+def _unfinished_stages(kind: ResourceKind, description: Mapping[str, Any]) -> Iterator[str]:
+    for stage in kind.stages:
+        part = description.get(stage.member)
+        status = part.get("status") if isinstance(part, dict) else None
+        if stage_phase(status) is not Phase.SUCCEEDED:
+            yield stage.title
 
 
 def _words(
@@ -326,7 +346,7 @@ def _look_at_start(
     at_once = cluster.call("just started", kind.get_operation, id=job_id)
     yield Finding("Get right after a start", "found", cluster.told(at_once), at_once.is_good)
     millis = started["creationTimeInMillis"]
-    is_time = type(millis) is int and abs(millis / 1000 - time.time()) < 3600
+    is_time = type(millis) is int and abs(millis / 1000 - time.time()) < _DAY_SECONDS
     yield Finding(
         "creationTimeInMillis",
         "the moment, in milliseconds since 1970",

@@ -127,7 +127,7 @@ def test_unknown_words_are_wrong_guesses(ask: Ask) -> None:
         simulator.set_status("endpoints", "mine", "Hibernating")
         report = ask(simulator)
 
-    assert wrong_guesses(report) == {"Status of a inference endpoint"}
+    assert wrong_guesses(report) == {"Status words of inference endpoints"}
     assert "Hibernating" in report
 
 
