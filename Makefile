@@ -20,6 +20,8 @@ python_of = $(if $(call version_of,$(1)),$(call find_python,$(call version_of,$(
 runnable = $(foreach name,$(1),$(if $(call python_of,$(name)),$(name)))
 # The AWS CLI and graph-notebook, which the simulator is tested with; they fit into none of the environments above.
 export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
+# With which the test of the wheel builds and installs it.
+export NEPTUNE_ML_UV = $(CURDIR)/$(UV)
 
 # uv has variables of its own where pip is configured by these; whoever set up pip for a mirror means uv as well.
 export UV_PYTHON_DOWNLOADS ?= never
@@ -65,6 +67,19 @@ test-all: ## Tests on every supported Airflow and Python; writes the tables of R
 # One line for each environment; an environment that did not run says why.
 summary = echo; $(foreach name,$(1),printf '%-13s %s\n' $(name) \
 	"$(if $(call python_of,$(name)),$$(tail -n 1 .venv/$(name)/pytest.log),not run: there is no Python $(call version_of,$(name)))";)
+
+# A loop for contributors: one Airflow, no process and no database of Airflow's.
+.PHONY: test-fast
+test-fast: .venv/airflow-3/.installed ## Tests that need no running Airflow, in about a minute
+	.venv/airflow-3/bin/python -m pytest -q --numprocesses 2 --dist worksteal -m "not slow"
+
+.PHONY: live
+live: .venv/airflow-3/.installed ## Ask a real cluster what the simulator guesses; HOST=<cluster endpoint> ARGS="--start ..."
+	@.venv/airflow-3/bin/python -m airflow_provider_neptune_ml.live $(HOST) $(ARGS)
+
+.PHONY: hooks
+hooks: .venv/airflow-3/.installed .venv/release/.installed ## Check style, types, links and fragments before each commit and push
+	.venv/release/bin/pre-commit install
 
 .PHONY: lint
 lint: .venv/airflow-3/.installed ## Style and formatting
@@ -168,6 +183,21 @@ bench: .venv/bench/.installed ## Measure every figure of docs/benchmarks.md agai
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/bench
 	@$(UV) pip install --quiet --compile-bytecode --python .venv/bench --constraint $< \
 		--editable '.[simulator]' --group test --group bench
+	@touch $@
+
+.PHONY: build changelog
+build: .venv/release/.installed ## Build the sdist and the wheel into dist/, and check them
+	rm -rf dist
+	$(UV) build --quiet --build-constraint .ci/constraints/release.txt --out-dir dist
+	.venv/release/bin/twine check --strict dist/*.whl dist/*.tar.gz
+
+changelog: .venv/release/.installed ## Show the section that a release would add to CHANGELOG.md
+	.venv/release/bin/towncrier build --draft --version "$$(.venv/release/bin/hatchling version)"
+
+.venv/release/.installed: .ci/constraints/release.txt pyproject.toml | $(UV)
+	@echo "Installing release into .venv/release"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/release
+	@$(UV) pip install --quiet --python .venv/release --constraint $< --group release
 	@touch $@
 
 .PHONY: mutants

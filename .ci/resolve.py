@@ -69,6 +69,7 @@ def main(uv: str, images: str | None = None) -> None:
     resolve(uv, "distributed", [*OF_PROJECT, "--group=distributed"], newest)
     resolve(uv, "mutants", [*OF_PROJECT, "--group=mutants"], newest)
     resolve(uv, "docs", ["--group=docs"], [])
+    resolve(uv, "release", ["--group=release", "--constraint=.ci/constraints/airflow-3.txt"], [])
     resolve(uv, "clients", ["-"], ["awscli", "graph-notebook"])
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from airflow import __version__
+from airflow import __version__ as AIRFLOW_VERSION
 
-_RELEASE = tuple(int(part) for part in __version__.split(".")[:2])
+_RELEASE = tuple(int(part) for part in AIRFLOW_VERSION.split(".")[:2])
 AIRFLOW_V_3_0_PLUS = _RELEASE >= (3, 0)
 _AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
 # The first Airflow whose triggerer renders templates.
@@ -162,6 +162,7 @@ def decoded(value: Any) -> Any:
 
 
 __all__ = [
+    "AIRFLOW_VERSION",
     "AIRFLOW_V_3_0_PLUS",
     "CAN_RUN_WITHOUT_WORKER",
     "LINK_PREFIX",

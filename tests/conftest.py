@@ -52,12 +52,28 @@ REAL_AIRFLOW_SECONDS = 4 * 3600
 # boto3's own retries would only make tests slower.
 ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
+# Modules and folders whose tests have processes of their own, or put the same question again and again.
+_SLOW = {
+    *(
+        "distributed",
+        "fuzz",
+        "system",
+        "test_cli",
+        "test_imports",
+        "test_local_airflow",
+        "test_pytest_plugin",
+    ),
+    *("test_real_clients", "test_wheel"),
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests with a real Airflow, which may run many Dags for one test, more time than the others."""
+    """Mark what `make test-fast` leaves out; give tests with a real Airflow more time than the others."""
     for item in items:
-        if {"system", "distributed"} & set(item.path.parts):
+        parts = {*item.path.parts, item.path.stem}
+        if parts & _SLOW or "airflow_database" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+        if {"system", "distributed"} & parts:
             item.add_marker(pytest.mark.timeout(REAL_AIRFLOW_SECONDS))
 
 

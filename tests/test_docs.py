@@ -101,7 +101,7 @@ def test_compatibility_tables_agree() -> None:
         for page in pages
     )
     named = {line.split(" | ")[0].removeprefix("| ") for line in readme.splitlines()[2:]}
-    others = {"bench", "clients", "distributed", "docs", "mutants", "uv"}
+    others = {"bench", "clients", "distributed", "docs", "mutants", "release", "uv"}
     pinned = {path.stem for path in (ROOT / ".ci" / "constraints").glob("*.txt")} - others
 
     assert readme == docs
@@ -111,8 +111,9 @@ def test_compatibility_tables_agree() -> None:
 def test_every_region_is_quoted() -> None:
     """A region that is marked to be quoted is quoted."""
     marked = {
-        (f"example_dags/{path.name}", region)
-        for path in (ROOT / "example_dags").glob("*.py")
+        (f"{folder}/{path.name}", region)
+        for folder in ("docs/examples", "example_dags")
+        for path in (ROOT / folder).glob("*.py")
         for region in re.findall(r"\[START (\w+)\]", path.read_text())
     }
 

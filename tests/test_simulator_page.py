@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,30 +18,7 @@ from tests.simulator.cli import running, url_in
 PAGE = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-DAG_FILE, TESTS_OF_THE_DAG, STEPS = PYTHON
-BUNDLES = "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST"
-
-
-@pytest.fixture
-def nightly(airflow_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The Dag of the page, in the Dags folder and importable."""
-    (tmp_path / "nightly.py").write_text(DAG_FILE)
-    classpath = "airflow.dag_processing.bundles.local.LocalDagBundle"
-    bundle = {"name": "dags-folder", "classpath": classpath, "kwargs": {"path": str(tmp_path)}}
-    monkeypatch.setenv(BUNDLES, json.dumps([bundle]))
-    monkeypatch.syspath_prepend(tmp_path)
-    yield
-    sys.modules.pop("nightly", None)
-
-
-@pytest.mark.parametrize("name", re.findall(r"def (test_\w+)", TESTS_OF_THE_DAG))
-@pytest.mark.usefixtures("nightly")
-def test_tests_of_the_dag(neptune_ml_connection: Simulator, name: str) -> None:
-    """The tests of a Dag on the page pass."""
-    names: dict[str, Any] = {"__name__": "test_nightly"}
-    exec(TESTS_OF_THE_DAG, names)
-
-    names[name](neptune_ml_connection)
+[STEPS] = PYTHON
 
 
 def test_steps() -> None:

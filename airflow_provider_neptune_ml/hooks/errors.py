@@ -451,7 +451,7 @@ def translate_s3(error: Exception, subject: str, url: str, *, aws_conn_id: str |
         detail=detail,
         http_status=http_status,
         request_id=request_id,
-        transient=_is_transient(error),
+        transient=is_transient(error),
         reference=f"{reference}, {http_status} {code}" + (f", request id {request_id}" if request_id else ""),
     )
 

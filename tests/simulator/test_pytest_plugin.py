@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +48,25 @@ importlib.util.find_spec = lambda name, *rest: None if name in ("starlette", "uv
 """
 
 
-def run(folder: Path, test: str, conftest: str = "") -> str:
+AN_AIRFLOW = """
+import os, pathlib
+
+def test_home():  # as neptune_ml_run_dag would have it
+    home = os.environ.get("AIRFLOW_HOME", "")
+    assert os.environ["EXPECTED"] == ("temporary" if "neptune-ml-airflow-" in home else home)
+
+def test_files():
+    own = pathlib.Path.home() / "airflow"
+    assert {path.name for path in own.glob("*")} <= {"airflow.cfg", "airflow.db"}
+"""
+ITS_CONFIGURATION = "[database]\nsql_alchemy_conn = sqlite:///{home}/airflow/{name}.db\n"
+TOO_LATE = """
+import sys
+sys.modules["airflow"] = sys
+"""
+
+
+def run(folder: Path, test: str, conftest: str = "", *options: str, **environment: str) -> str:
     """Run a test file with the plugin, warnings as errors; return what pytest says."""
     (folder / "test_it.py").write_text(test)
     (folder / "conftest.py").write_text(conftest)
@@ -54,7 +75,8 @@ def run(folder: Path, test: str, conftest: str = "") -> str:
     # Older ones of anyio's plugin are warned of by newer pytests.
     plugins += ["-p", "no:anyio"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins, str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugins, *options, str(folder)],
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -78,3 +100,52 @@ def test_without_the_extra(tmp_path: Path) -> None:
 
     assert "1 passed, 2 errors" in output
     assert "pip install 'airflow-provider-neptune-ml[simulator]'" in output
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of a user who has no Airflow."""
+    for name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "expected"),
+    [
+        ({}, {}, "temporary"),
+        ({"airflow.cfg": ITS_CONFIGURATION.replace("{name}", "airflow")}, {}, "temporary"),
+        ({"airflow.cfg": ITS_CONFIGURATION.replace("{name}", "mine")}, {}, ""),
+        ({"airflow.db": ""}, {}, ""),
+        ({}, {"AIRFLOW_HOME": "/mine"}, "/mine"),
+        ({}, {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_CMD": "mine"}, ""),
+    ],
+    ids=["nothing", "imported-once", "configuration", "database", "home", "variable"],
+)
+def test_own_airflow_stays(
+    home: Path, files: dict[str, str], environment: dict[str, str], expected: str
+) -> None:
+    """A test that runs Dags has a temporary Airflow, unless the project or the user has set one up."""
+    folder = home / "tests"
+    (home / "airflow").mkdir()
+    folder.mkdir()
+    for name, text in files.items():
+        (home / "airflow" / name).write_text(text.format(home=home))
+
+    assert "2 passed" in run(folder, AN_AIRFLOW, EXPECTED=expected, **environment)
+
+
+def test_temporary_airflow_on_request(home: Path) -> None:
+    """With the setting, all tests of a project have a temporary Airflow, whatever is set up."""
+    setting = ("-o", "neptune_ml_temporary_airflow=true")
+
+    assert "2 passed" in run(home, AN_AIRFLOW, "", *setting, EXPECTED="temporary", AIRFLOW_HOME="/mine")
+
+
+def test_airflow_imported_too_early(home: Path) -> None:
+    """Where Airflow was imported before a file asks for one, the fixture says what to set."""
+    output = run(home, "def test_dag(neptune_ml_run_dag): ...", TOO_LATE)
+
+    assert "1 error" in output
+    assert "Set neptune_ml_temporary_airflow = true in pytest's configuration" in output
