@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask
 from airflow_provider_neptune_ml.kinds import GREMLIN, KINDS
