@@ -1,24 +1,32 @@
-"""The project's URLs: those of the repository that a release is built from, which no file of it knows."""
+"""What of the project's metadata holds the URL of its repository, which no file of it knows."""
 
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+_PAGES = {
+    "Documentation": "/tree/HEAD/docs",
+    "Changelog": "/blob/HEAD/CHANGELOG.md",
+    "Issues": "/issues",
+    "Source": "",
+}
+_RELATIVE_LINK = re.compile(r"(!?)(\[[^\]]*\]\()(?![a-z]+:|#)")
 
 
 class ProjectURLs(MetadataHookInterface):
     """Read REPOSITORY_URL, which the release workflow sets; a build without it names no page."""
 
     def update(self, metadata: dict[str, Any]) -> None:
-        """Add the URLs; Airflow takes the one for the documentation as the provider's."""
-        repository = os.environ.get("REPOSITORY_URL", "").rstrip("/")
-        pages = {
-            "Documentation": "/tree/HEAD/docs",
-            "Changelog": "/blob/HEAD/CHANGELOG.md",
-            "Issues": "/issues",
-            "Source": "",
-        }
-        if repository:
-            metadata["urls"] = {name: f"{repository}{path}" for name, path in pages.items()}
+        """Add the URLs, and the README as PyPI's page, with links that lead there."""
+        readme = Path(self.root, "README.md").read_text()
+        if repository := os.environ.get("REPOSITORY_URL", "").rstrip("/"):
+            metadata["urls"] = {name: f"{repository}{path}" for name, path in _PAGES.items()}
+            readme = _RELATIVE_LINK.sub(
+                lambda link: f"{link[1]}{link[2]}{repository}/{'raw' if link[1] else 'blob'}/HEAD/", readme
+            )
+        metadata["readme"] = {"content-type": "text/markdown", "text": readme}

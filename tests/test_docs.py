@@ -25,6 +25,7 @@ from tests.signatures import arguments
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUOTE = re.compile(r"<!-- quote: (\S+) (\S+) -->\n```python\n(.*?)\n```", re.DOTALL)
+MARK = re.compile(r"^ *# \[(?:START|END) \w+\]\n", re.MULTILINE)
 QUOTES = [(page, *quote) for page in PAGES for quote in QUOTE.findall(page.read_text())]
 
 
@@ -39,7 +40,7 @@ def test_quotes_are_true(page: Path, source: str, region: str, quoted: str) -> N
     found = re.search(rf"# \[START {region}\]\n(.*?)\n *# \[END {region}\]", text, re.DOTALL)
 
     assert found
-    assert quoted == textwrap.dedent(found.group(1))
+    assert quoted == textwrap.dedent(MARK.sub("", found.group(1)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

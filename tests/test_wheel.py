@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -128,6 +129,8 @@ def test_contents(built: Path) -> None:
     }
     metadata = ZipFile(built / wheel).read(f"airflow_provider_neptune_ml-{__version__}.dist-info/METADATA")
     assert f"Project-URL: Documentation, {REPOSITORY}/tree/HEAD/docs\n" in metadata.decode()
+    assert f"]({REPOSITORY}/blob/HEAD/docs/tasks.md)" in metadata.decode()
+    assert re.findall(r"\]\((?!https?:)[^)]*", metadata.decode()) == []
     assert package <= in_sdist
     assert {name.partition("/")[0] for name in in_sdist} & {".ci", ".github", "benchmarks"} == set()
 

@@ -1,6 +1,7 @@
 """The files of docs/testing.md."""
 
 # [START first_test]
+# [START first_dag]
 from airflow import DAG
 
 from airflow_provider_neptune_ml.operators.neptune_ml import (
@@ -23,6 +24,7 @@ with DAG("nightly", schedule=None) as dag:
         task_id="deploy", ml_model_training_job_id=start.output, poll_interval=1
     )
     wait >> deploy
+# [END first_dag]
 
 
 def test_trains_once_and_deploys(neptune_ml_connection, neptune_ml_run_dag):
