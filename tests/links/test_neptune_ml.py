@@ -454,7 +454,7 @@ def test_custom_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task instance in the triggerer, whose task was serialized, is not asked to push."""
     stored: list[str] = []
-    monkeypatch.setattr(compat.XCom, "set", classmethod(lambda cls, *, key, **_: stored.append(key)))
+    monkeypatch.setattr(compat.XCom, "set", staticmethod(lambda *, key, **_: stored.append(key)))
     instance: Any = TaskInstance()
     instance.task = object()
 
