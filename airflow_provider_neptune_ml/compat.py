@@ -90,7 +90,9 @@ def push_xcom(task_instance: Any, key: str, value: Any) -> None:
     from airflow_provider_neptune_ml.compat import BaseXCom, XCom
 
     backend = BaseXCom if key.startswith(LINK_PREFIX) else XCom
-    if backend is XCom and hasattr(task_instance, "xcom_push"):
+    # In the triggerer of Airflow 3.3, the task is one that was serialized, with which xcom_push fails.
+    is_whole = isinstance(getattr(task_instance, "task", None), (BaseOperator, type(None)))
+    if backend is XCom and is_whole and hasattr(task_instance, "xcom_push"):
         task_instance.xcom_push(key=key, value=value)
         return
     names = ("dag_id", "task_id", "run_id", "map_index")

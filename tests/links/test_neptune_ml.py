@@ -449,3 +449,16 @@ def test_custom_backend(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert instance.xcoms == {"description": {"id": "mine"}}
     assert stored == [(compat.BaseXCom, "_link_CloudWatchLogLink")]
+
+
+def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task instance in the triggerer, whose task was serialized, is not asked to push."""
+    stored: list[str] = []
+    monkeypatch.setattr(compat.XCom, "set", staticmethod(lambda *, key, **_: stored.append(key)))
+    instance: Any = TaskInstance()
+    instance.task = object()
+
+    compat.push_xcom(instance, "description", {"id": "mine"})
+
+    assert stored == ["description"]
+    assert not instance.xcoms

@@ -99,7 +99,7 @@ def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
     )
     deadlines = airflow.api.trigger("deadlines")
     until(lambda: _asked(cluster, 0), within=120, what="the first polls")
-    links = until(lambda: run.links("deferred"), within=120, what="links")
+    links = until(lambda: _links_of_stage(run), within=120, what="links")
     airflow.processes["triggerer"].kill()
     seen = len(cluster.calls(GET))
     airflow.processes["triggerer"].start()
@@ -111,6 +111,12 @@ def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
     run.wait(within=300)
     deadlines.wait(within=300)
     return Restart(run, deadlines, over_at, links)
+
+
+def _links_of_stage(run: DagRun) -> dict[str, str] | None:
+    """Return the links of a deferred task once that of its stage is there: they are pushed one by one."""
+    links = run.links("deferred")
+    return links if "SageMaker processing job" in links else None
 
 
 def _asked(cluster: Simulator, seen: int) -> bool:
