@@ -12,10 +12,9 @@ from jinja2 import Undefined
 
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
-from airflow_provider_neptune_ml.links.neptune_ml import ExtraLinks
 from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, Position, Source, TaskLog, in_daemon
 from airflow_provider_neptune_ml.validation import normalized, validate
-from airflow_provider_neptune_ml.xcoms import TaskXComs
+from airflow_provider_neptune_ml.xcoms import ExtraLinks, TaskXComs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

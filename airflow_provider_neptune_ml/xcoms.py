@@ -8,14 +8,16 @@ itself would ask for the links only when a worker is done with a task.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.compat import TASK_MAY_ASK_FROM_THREADS, push_xcom
 from airflow_provider_neptune_ml.kinds import ResourceKind
-from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.retries import Log
 from airflow_provider_neptune_ml.text import one_line
+
+if TYPE_CHECKING:
+    from airflow_provider_neptune_ml.links.neptune_ml import NeptuneMLLink
 
 DESCRIPTION = "description"
 # How long a poll waits for them, in seconds; what takes longer goes on beside it.
@@ -84,7 +86,7 @@ class TaskXComs:
         :param task_instance: the task's.
         :param reply: a description, or the reply of a start.
         """
-        if urls := urls_of(self._kind, reply):
+        if urls := _urls_of(self._kind, reply):
             self.links = {**(self.links or {}), **urls}
         if self._thread and self._thread.is_alive():
             return
@@ -111,12 +113,29 @@ class TaskXComs:
 def xcoms_of(kind: ResourceKind, reply: Mapping[str, Any]) -> dict[str, Any]:
     """Return the XComs that a reply shows; that of a start, which has no status, is no description."""
     description = {DESCRIPTION: dict(reply)} if reply.get("status") else {}
-    return {**urls_of(kind, reply), **description}
+    return {**_urls_of(kind, reply), **description}
+
+
+class ExtraLinks:
+    """The links of an operator or sensor, by its kind; also of a class, which is what mapped tasks have."""
+
+    def __get__(self, task: object, owner: Any) -> Sequence[NeptuneMLLink]:
+        """Return them. Imported here, with botocore behind Amazon's: a Dag file should not pay for that."""
+        from airflow_provider_neptune_ml.links.neptune_ml import links_of
+
+        kind: ResourceKind | None = getattr(owner, "kind", None)
+        return links_of(kind) if kind else ()
 
 
 def log_failure(log: Log, error: Exception) -> None:
     """Log that links and description could not be pushed."""
     log.warning("Links and description not pushed to XCom: %s: %s", type(error).__name__, one_line(error))
+
+
+def _urls_of(kind: ResourceKind, reply: Mapping[str, Any]) -> dict[str, str]:
+    from airflow_provider_neptune_ml.links.neptune_ml import urls_of
+
+    return urls_of(kind, reply)
 
 
 def _hash(value: Any) -> int:

@@ -31,7 +31,6 @@ def modules_after(code: str) -> set[str]:
         "sensors.neptune_ml",
         "triggers.neptune_ml",
         "triggers.events",
-        "links.neptune_ml",
         "pipeline",
         "compat",
         "exceptions",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Part = Mapping[str, Any]
 
 _ARN = re.compile(r"arn:([a-z-]+):sagemaker:([a-z0-9-]+):[^:]*:([a-z-]+)/(.+)", re.DOTALL)
-_S3_LOCATION = re.compile(r"s3://([A-Za-z0-9._-]+)/?(.*)", re.DOTALL)
+_S3_LOCATION = re.compile(r"s3://([A-Za-z0-9._-]+)(?:/(.*))?", re.DOTALL)
 # A backslash in front of it would be a slash to a browser, so that the host would be another.
 _CONSOLE = re.compile(
     r"https://([a-z0-9-]+\.)*console\.(aws\.amazon\.com|amazonaws\.cn|amazonaws-us-gov\.com)/[!-~]*",
@@ -175,15 +175,6 @@ def urls_of(kind: ResourceKind, reply: Mapping[str, Any]) -> dict[str, str]:
     """Return the URLs that a reply shows, by the keys of their XComs."""
     urls = {link.key: link.url_of(kind, reply) for link in links_of(kind)}
     return {key: url for key, url in urls.items() if url}
-
-
-class ExtraLinks:
-    """The links of an operator or sensor, by its kind; also of a class, which is what mapped tasks have."""
-
-    def __get__(self, task: object, owner: Any) -> tuple[NeptuneMLLink, ...]:
-        """Return them."""
-        kind = getattr(owner, "kind", None)
-        return links_of(kind) if kind else ()
 
 
 def _with_parts(kind: ResourceKind, reply: Mapping[str, Any]) -> Mapping[str, Any]:

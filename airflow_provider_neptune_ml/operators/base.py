@@ -35,9 +35,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
-    NeptuneMLServiceError,
     NeptuneMLTimeoutError,
-    NeptuneMLUnreachableError,
     full_stop,
     restored_error,
 )
@@ -339,10 +337,15 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _describe_once(self, context: Context, resource_id: str) -> None:
         """Push the description of what no wait is going to describe."""
-        with suppress(NeptuneMLServiceError, NeptuneMLUnreachableError):
+        try:
             description = self._describe(resource_id, _LOOK_SECONDS)
-            self.push(context, DESCRIPTION, description)
-            self.show(context, description)
+        except NeptuneMLKilledError:
+            raise
+        except NeptuneMLError as error:
+            self.log.info("No description pushed to XCom: %s", error)
+            return
+        self.push(context, DESCRIPTION, description)
+        self.show(context, description)
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
