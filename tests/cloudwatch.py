@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +63,8 @@ def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 @contextmanager
 def moto_server() -> Iterator[CloudWatch]:
     """Run an account."""
+    # A line per request would bury those of the tasks.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
