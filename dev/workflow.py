@@ -138,7 +138,9 @@ def main() -> int:
         story.tell("Airflow", "starting")
         connections = {"NEPTUNE_ML_DEFAULT": cluster.connection, "AWS_DEFAULT": s3.connection}
         env = {f"AIRFLOW_CONN_{name}": json.dumps(known) for name, known in connections.items()}
-        with LocalAirflow(Path(home), env=env) as airflow:
+        # However slow this machine is: the default of 5 s kills tasks whose server has yet to warm up.
+        env["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"] = "60"
+        with LocalAirflow(Path(home), env=env, busy=True) as airflow:
             story.tell("Airflow", airflow.url)
             state = run_workflow(airflow, cluster, s3, story)
         story.tell(f"Dag   {DAG_ID}", state)
