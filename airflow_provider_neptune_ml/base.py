@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from jinja2 import Undefined
@@ -54,6 +55,8 @@ class NeptuneMLTask(BaseOperator):
     connection_fields: ClassVar[Sequence[str]] = CONNECTION_FIELDS
     template_fields: Sequence[str] = CONNECTION_FIELDS
     ui_color = "#dcd6f7"
+    # The last reply about the resource in this process, for lineage.py.
+    last_description: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,

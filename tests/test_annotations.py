@@ -9,6 +9,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLCreateEndpointOperator,
     NeptuneMLDeleteEndpointOperator,
+    NeptuneMLModelMetricsOperator,
     NeptuneMLStartDataProcessingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
     NeptuneMLStartModelTransformJobOperator,
@@ -67,6 +68,12 @@ def test_values_templates_and_outputs() -> None:
             ml_model_training_job_id=train.output,
             custom_model_transform_parameters={"sourceS3DirectoryPath": "s3://bucket/code"},
         )
+        check = NeptuneMLModelMetricsOperator(
+            task_id="check",
+            job_id=train.output,
+            minimum={"eval.accuracy": "{{ params.least }}"},
+            maximum=known,
+        )
         create = NeptuneMLCreateEndpointOperator(
             task_id="create",
             endpoint_id="{{ params.endpoint }}",
@@ -90,6 +97,7 @@ def test_values_templates_and_outputs() -> None:
         )
 
     assert train.upstream_task_ids == {"process", "settings"}
+    assert check.upstream_task_ids == {"train", "settings"}
     assert [each.upstream_task_ids for each in waits] == [{"train"}, {"create", "settings"}]
     assert [each.upstream_task_ids for each in ends] == [{"train"}, {"create"}]
     assert pipeline.train.upstream_task_ids == {"data", "settings"}

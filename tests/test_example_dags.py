@@ -22,6 +22,7 @@ from dev.cluster_policy.airflow_local_settings import task_policy
 from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.conftest import connect
+from tests.s3 import put_metrics, s3_server, use_s3
 from tests.sdk import DAG
 
 ASKS_PEOPLE = not __version__.startswith(("2.", "3.0."))
@@ -314,6 +315,48 @@ def test_train_several_models(fast: Simulator) -> None:
     assert processing["modelType"] == "kge"
     [endpoint] = bodies(fast, "CreateMLEndpoint")
     assert endpoint["mlModelTrainingJobId"] in [training["id"] for training in completed]
+
+
+def test_deploy_if_better(fast: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is deployed if it beats the bound, and the one that was deployed last."""
+    with s3_server() as url:
+        client = use_s3(monkeypatch, url, "my-bucket")
+        first = trained_and_gated(fast, client, 0.9)
+        again = trained_and_gated(fast, client, 0.9)
+        better = trained_and_gated(fast, client, 0.95)
+
+    assert first["deploy"] == first["serving"] == "success"
+    assert (again["good_enough"], again["better"], again["deploy"]) == ("success", "skipped", "skipped")
+    assert (better["better"], better["deploy"]) == ("success", "success")
+    trainings = [training["id"] for training in bodies(fast, "StartMLModelTrainingJob")]
+    created, updated = bodies(fast, "CreateMLEndpoint")
+    assert [created["mlModelTrainingJobId"], updated["mlModelTrainingJobId"]] == [trainings[0], trainings[2]]
+
+
+def trained_and_gated(simulator: Simulator, client: Any, accuracy: float) -> dict[str, str]:
+    """Run the example with a training that leaves an accuracy in S3, and return the states of its tasks."""
+    dag = load("deploy_if_better")
+    for each in dag.tasks:
+        if hasattr(each, "poll_interval"):
+            each.poll_interval = 0.1
+    simulator.script("modeltraining", seconds={"hpoJob": 24 * 3600.0})
+    before, over = len(bodies(simulator, "StartMLModelTrainingJob")), Event()
+
+    def train() -> None:
+        while not over.wait(0.05):
+            for training in bodies(simulator, "StartMLModelTrainingJob")[before:]:
+                put_metrics(client, simulator, training["id"], eval={"accuracy": accuracy})
+                simulator.finish("modeltraining", training["id"])
+                return
+
+    with ThreadPoolExecutor(1) as sagemaker:
+        done = sagemaker.submit(train)
+        try:
+            _, tasks = dag_files.run(dag)
+        finally:
+            over.set()
+        done.result()
+    return tasks
 
 
 @pytest.mark.skipif(

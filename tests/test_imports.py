@@ -13,6 +13,8 @@ HEAVY = (
     "aiobotocore",
     "starlette",
     "uvicorn",
+    "openlineage",
+    "airflow.providers.openlineage",
     "airflow.providers.amazon.aws.hooks.base_aws",
 )
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
+from botocore.loaders import create_loader
 
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_neptune_ml.exceptions import (
@@ -24,6 +26,7 @@ from tests.raw_server import reply, serve
 from tests.s3 import aws_connection, put_metrics, s3_server, use_s3
 from tests.sdk import DAG
 
+_LOADER = cache(create_loader)
 # sklearn's report of a classification, as AWS's examples have it.
 REPORT = {
     "accuracy": 0.9,
@@ -37,6 +40,12 @@ def s3_url() -> Iterator[str]:
     """Where S3 is served."""
     with s3_server() as url:
         yield url
+
+
+@pytest.fixture(autouse=True)
+def _one_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read what botocore knows of S3 once: that is most of what a client costs."""
+    monkeypatch.setattr("botocore.session.create_loader", _LOADER)
 
 
 @pytest.fixture
@@ -224,14 +233,14 @@ def test_s3_is_asked_with_the_settings_of_the_hook(
     )
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", aws_connection("http://127.0.0.1:2"))
 
-    client = NeptuneMLHook(config={"read_timeout": 9}, verify=False)._s3_hook().conn
+    client: Any = NeptuneMLHook(config={"read_timeout": 9}, verify=False)._s3_hook().conn
     options = vars(client.meta.config)
     assert client.meta.endpoint_url == "http://127.0.0.1:1"
     assert client.meta.region_name == "eu-west-2"
     assert (options["connect_timeout"], options["read_timeout"]) == (8, 9)
     assert client._endpoint.http_session._verify is False
 
-    other = NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")._s3_hook().conn
+    other: Any = NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")._s3_hook().conn
     assert (other.meta.endpoint_url, other.meta.region_name) == ("http://127.0.0.1:2", "eu-west-1")
 
 
@@ -336,7 +345,8 @@ def test_bounds_may_be_templates(native: bool) -> None:
     """One, or all of them, and of text too."""
     with DAG("gate", schedule=None, render_template_as_native_obj=native):
         task = check(minimum={"eval.mrr": "{{ least }}"}, maximum="{{ most }}", job_id="{{ job }}")
-    task.render_template_fields({"least": "0.5", "most": {"eval.rmse": "2"}, "job": "mine"})
+    known: Any = {"least": "0.5", "most": {"eval.rmse": "2"}, "job": "mine"}
+    task.render_template_fields(known)
 
     task.validate_arguments(rendered=True)
     assert (task.minimum, task.maximum) == ({"eval.mrr": 0.5}, {"eval.rmse": 2})

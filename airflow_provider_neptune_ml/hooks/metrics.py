@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLServiceError
@@ -21,89 +22,108 @@ _LONGEST_FILE_BYTES = 1_000_000
 _PART_BYTES = 65_536
 
 
-def read_metrics(
-    client: Any,
-    job_id: str,
-    description: Mapping[str, Any],
-    *,
-    aws_conn_id: str | None,
-    log: Log,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MetricsFiles:
     """
-    Read the metrics of a trained model.
+    The files of one training.
 
     :param client: boto3's client for S3.
-    :param job_id: the id of the training job.
-    :param description: the Get reply for it.
+    :param subject: how a message begins.
+    :param description: the Get reply for the training.
     :param aws_conn_id: where the credentials come from, for messages.
     :param log: where a file is reported that may or may not be there.
-    :raises NeptuneMLError: names the job, the file and the reason.
     """
-    subject = MODEL_TRAINING.name_of(job_id)
-    part = description.get(MODEL_TRAINING.stages[0].member)
-    location = part.get("outputLocation") if isinstance(part, Mapping) else None
-    if not isinstance(location, str) or not location.startswith("s3://"):
-        raise NeptuneMLError(
-            f"{subject} has no metrics: its description names no output location in S3"
-            f" (processingJob.outputLocation); its status is {one_line(description.get('status'))}."
-        )
 
-    def read(name: str) -> dict[str, Any] | None:
-        url = f"{location.rstrip('/')}/{_FILES[name]}"
+    client: Any
+    subject: str
+    description: Mapping[str, Any]
+    aws_conn_id: str | None
+    log: Log
+
+    def read(self) -> dict[str, Any]:
+        """
+        Return what is in them, by the names of the files.
+
+        :raises NeptuneMLError: names the job, the file and the reason.
+        """
+        evaluated = self._read(_FILES["eval"])
+        if evaluated is None:
+            raise NeptuneMLError(
+                f"{self.subject} has no metrics: there is no {_FILES['eval']} at {one_line(self._location)};"
+                f" its status is {self._status}. A training writes it before it completes; clean=True of a"
+                " cancellation deletes it."
+            )
+        return {"eval": evaluated, "test": self._read_test()}
+
+    @property
+    def _status(self) -> str:
+        return one_line(self.description.get("status"))
+
+    @property
+    def _location(self) -> str:
+        part = self.description.get(MODEL_TRAINING.stages[0].member)
+        location = part.get("outputLocation") if isinstance(part, Mapping) else None
+        if not isinstance(location, str) or not location.startswith("s3://"):
+            raise NeptuneMLError(
+                f"{self.subject} has no metrics: its description names no output location in S3"
+                f" (processingJob.outputLocation); its status is {self._status}."
+            )
+        return location.rstrip("/")
+
+    def _read_test(self) -> dict[str, Any] | None:
         try:
-            return _read(client, url, subject)
+            return self._read(_FILES["test"])
+        except NeptuneMLServiceError as error:
+            if error.http_status != 403:
+                raise
+        # The file beside it could be read.
+        self.log.info(
+            "%s: no test metrics. S3 answers 403 for a missing file, too, where s3:ListBucket isn't allowed",
+            self.subject,
+        )
+        return None
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """Return what a file has, or None if there is none."""
+        url = f"{self._location}/{name}"
+        shown = one_line(url)
+        try:
+            content = _content_of(self.client, url, f"{self.subject}: {shown}")
         except Exception as error:
             if not is_call_error(error):
                 raise
-            raise translate_s3(error, subject, one_line(url), aws_conn_id=aws_conn_id) from None
-
-    evaluated = read("eval")
-    if evaluated is None:
-        raise NeptuneMLError(
-            f"{subject} has no metrics: there is no {_FILES['eval']} at {one_line(location)}; its status is"
-            f" {one_line(description.get('status'))}. A training writes it before it completes; clean=True of"
-            " a cancellation deletes it."
-        )
-    try:
-        return {"eval": evaluated, "test": read("test")}
-    except NeptuneMLServiceError as error:
-        if error.http_status != 403:
-            raise
-        # The file beside it could be read.
-        log.info(
-            "%s: no test metrics. S3 answers 403 for a missing file, too, where s3:ListBucket isn't allowed",
-            subject,
-        )
-        return {"eval": evaluated, "test": None}
+            raise translate_s3(error, self.subject, shown, aws_conn_id=self.aws_conn_id) from None
+        return None if content is None else _parsed(content, f"{self.subject}: {shown}")
 
 
-def _read(client: Any, url: str, subject: str) -> dict[str, Any] | None:
-    """Return what a JSON file has, or None if there is none."""
+def _content_of(client: Any, url: str, subject: str) -> bytes | None:
+    """Return the content of an object, or None if there is none; of a long one, no more than is needed."""
     bucket, _, key = url.removeprefix("s3://").partition("/")
-    message = f"{subject}: {one_line(url)}"
     try:
         reply = client.get_object(Bucket=bucket, Key=key)
     except client.exceptions.NoSuchKey:
         return None
     with closing(reply["Body"]) as body:
         content, size = b"", reply.get("ContentLength") or 0
-        if size <= _LONGEST_FILE_BYTES:
-            for part in body.iter_chunks(_PART_BYTES):
-                content += part
-                if len(content) > _LONGEST_FILE_BYTES:
-                    break
-        size = max(size, len(content))
+        parts = body.iter_chunks(_PART_BYTES)
+        while size <= _LONGEST_FILE_BYTES and (part := next(parts, b"")):
+            content += part
+            size = max(size, len(content))
     if size > _LONGEST_FILE_BYTES:
         raise NeptuneMLError(
-            f"{message} has {size} bytes or more, and metrics have {_LONGEST_FILE_BYTES} at most."
+            f"{subject} has {size} bytes or more, and metrics have {_LONGEST_FILE_BYTES} at most."
         )
+    return content
+
+
+def _parsed(content: bytes, subject: str) -> dict[str, Any]:
     try:
         found = json.loads(content, parse_float=_number, parse_int=_number, parse_constant=str)
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else one_line(error)
-        raise NeptuneMLError(f"{message} isn't JSON: {reason}.") from None
+        raise NeptuneMLError(f"{subject} isn't JSON: {reason}.") from None
     if not isinstance(found, dict):
-        raise NeptuneMLError(f"{message} must be a JSON object with metrics, not {type(found).__name__}.")
+        raise NeptuneMLError(f"{subject} must be a JSON object with metrics, not {type(found).__name__}.")
     return found
 
 

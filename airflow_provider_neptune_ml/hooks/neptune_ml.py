@@ -55,7 +55,7 @@ from airflow_provider_neptune_ml.hooks.errors import (
 from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
-from airflow_provider_neptune_ml.hooks.metrics import read_metrics
+from airflow_provider_neptune_ml.hooks.metrics import MetricsFiles
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     GREMLIN,
@@ -567,11 +567,12 @@ class NeptuneMLHook(AwsBaseHook):
             if not is_call_error(error):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
-        return read_metrics(client, job_id, description, aws_conn_id=self.aws_conn_id, log=self.log)
+        name = MODEL_TRAINING.name_of(job_id)
+        return MetricsFiles(client, name, description, self.aws_conn_id, self.log).read()
 
     def _s3_hook(self) -> S3Hook:
         """Return Amazon's hook for S3, with the settings of this one."""
-        settings = {
+        settings: dict[str, Any] = {
             "aws_conn_id": self.aws_conn_id,
             "region_name": self.conn_config.region_name,
             "verify": self._verify,

@@ -38,6 +38,7 @@ from airflow_provider_neptune_ml.exceptions import (
     full_stop,
     restored_error,
 )
+from airflow_provider_neptune_ml.lineage import ReportsLineage
 from airflow_provider_neptune_ml.operators.kill import Kill
 from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker
 from airflow_provider_neptune_ml.operators.submission import Submission
@@ -117,6 +118,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Resume the task when the trigger has fired."""
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
+        self.last_description = event.get("description") or {}
         if event["status"] == "failed":
             raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
         if event["status"] != "success":
@@ -180,7 +182,8 @@ class NeptuneMLOperator(NeptuneMLTask):
 
     def _describe(self, resource_id: str, left: float | None) -> dict[str, Any]:
         try:
-            return self.hook.describe(self.kind, resource_id, seconds=left)
+            self.last_description = self.hook.describe(self.kind, resource_id, seconds=left)
+            return self.last_description
         finally:
             self.kill.raise_if_received()
 
@@ -200,7 +203,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.kill.raise_if_received()
 
 
-class NeptuneMLStartOperator(NeptuneMLOperator):
+class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
     """
     Base of the operators that start a job or create an endpoint.
 
@@ -227,6 +230,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     template_fields: Sequence[str] = (*NeptuneMLTask.template_fields, "additional_parameters")
     not_found_grace = NOT_FOUND_GRACE_SECONDS
     update: TemplatedFlag = False
+    makes_resource = True
 
     def __init__(
         self,
@@ -272,6 +276,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             submitted = submission.submit()
             self.cancel_if_killed()
             resource_id = submitted.resource_id
+            self.last_description = {"id": resource_id, **submitted.description}
             self.push(context, self.kind.id_argument, resource_id)
             self.push(context, "description", dict(submitted.description))
             if not self.wait_for_completion:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask, TemplatedDict
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowSkipException
+from airflow_provider_neptune_ml.lineage import ReportsLineage
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
 
 
-class NeptuneMLMetricsOperator(NeptuneMLTask):
+class NeptuneMLMetricsOperator(ReportsLineage, NeptuneMLTask):
     """
     Base of the operator that checks a model's metrics.
 

@@ -34,6 +34,7 @@ from airflow_provider_neptune_ml.exceptions import (
     restored_error,
 )
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
+from airflow_provider_neptune_ml.lineage import ReportsLineage
 from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
@@ -65,7 +66,7 @@ _STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every 
 _AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
 
-class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
+class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
     """
     Base of the sensors.
 
@@ -187,6 +188,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             "status": "error",
             "message": f"The trigger of {self.resource_id!r} ended without an event.",
         }
+        self.last_description = event.get("description") or {}
         if event["status"] == "unresolved":
             self.log.info(
                 "Falling back to a worker: an argument can't be rendered in the triggerer (%s)",
@@ -256,7 +258,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         return started.timestamp() if started else time.time()
 
     def _describe(self, left: float | None) -> dict[str, Any]:
-        return self.hook.describe(self.kind, self.resource_id, seconds=left)
+        self.last_description = self.hook.describe(self.kind, self.resource_id, seconds=left)
+        return self.last_description
 
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
