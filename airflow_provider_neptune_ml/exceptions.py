@@ -67,6 +67,11 @@ class NeptuneMLError(AirflowException):
         self._message = f"{self._message} {sentence}".rstrip()
         self.args = (self.with_note(""),)
 
+    def add_line(self, line: str) -> None:
+        """Add a line to the message, as for a link."""
+        self._message = f"{self._message}\n{line}"
+        self.args = (self.with_note(""),)
+
 
 class NeptuneMLConfigurationError(NeptuneMLError, ValueError):
     """The Airflow connection is missing, or a setting in it can't be used."""

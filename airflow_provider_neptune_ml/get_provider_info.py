@@ -39,6 +39,8 @@ def _modules() -> dict[str, list[str]]:
     modules = {role: [f"{_PACKAGE}.{role}.neptune_ml"] for role in roles}
     modules["operators"].append(f"{_PACKAGE}.operators.query")
     modules["triggers"].append(f"{_PACKAGE}.triggers.events")
+    for role in ("hooks", "operators", "sensors"):
+        modules[role].append(f"{_PACKAGE}.{role}.export")
     return modules
 
 
@@ -77,6 +79,16 @@ def connection_form() -> dict[str, Any]:
                 "label": "SageMaker IAM role ARN",
                 "description": "What SageMaker runs with. Default: the cluster's own.",
                 "schema": {"type": ["string", "null"]},
+            },
+            "export_api_url": {
+                "label": "Export API URL",
+                "description": "The full invoke URI of the Neptune-Export service, if there is one.",
+                "schema": {"type": ["string", "null"]},
+            },
+            "export_iam_auth": {
+                "label": "Export API: IAM authentication",
+                "description": "Sign the requests to the Neptune-Export service.",
+                "schema": {"type": ["boolean", "null"], "default": True},
             },
         },
     }

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.base import CONNECTION_FIELDS
 from airflow_provider_neptune_ml.compat import AirflowException, TaskGroup
+from airflow_provider_neptune_ml.operators.export import (
+    NeptuneMLCancelExportJobOperator,
+    NeptuneMLStartExportJobOperator,
+)
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelDataProcessingJobOperator,
     NeptuneMLCancelModelTrainingJobOperator,
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 # What a teardown needs to reach the job of its step.
 _SHARED_WITH_TEARDOWN = (
     *CONNECTION_FIELDS,
+    "export_api_url",
     "deferrable",
     "poll_interval",
     "unreachable_timeout",
@@ -38,18 +43,18 @@ _SHARED_WITH_TEARDOWN = (
 
 class NeptuneMLPipeline(TaskGroup):
     """
-    Process the data, train, transform if need be, and create or update the endpoint.
+    Export the graph, process the data, train, transform if need be, and create or update the endpoint.
 
     A step is given as a dict of its operator's arguments; a step that is not given is left out. In place of a
     dict, the id of a job that has completed already will do: a text, a template, or a task of your own that
-    returns the id. The ids that connect the steps are filled in, unless a dict has its own. The tasks are the
-    attributes ``process``, ``train``, ``transform`` and ``deploy``: put your own before, between or behind
-    them, and behind the whole with ``pipeline >> mine``.
+    returns the id. The ids that connect the steps, and the location of the export, are filled in, unless a
+    dict has its own. The tasks are the attributes ``export``, ``process``, ``train``, ``transform`` and
+    ``deploy``: put your own before, between or behind them, and behind the whole with ``pipeline >> mine``.
 
     **Nothing is left running.** A step cancels its job when it is killed or times out. Where it can't,
     because its worker was lost or Neptune could not be reached, the teardown behind it does:
-    ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the state of the Dag
-    run. The endpoint has no teardown.
+    ``cancel_export``, ``cancel_process``, ``cancel_train`` and ``cancel_transform``. They don't decide on the
+    state of the Dag run. The endpoint has no teardown.
 
     The attribute ``endpoint_name`` is the name in SageMaker of the endpoint that ``deploy`` puts in service:
     an argument for a task of your own; in an f-string a template, for a query's ``Neptune#ml.endpoint``.
@@ -58,6 +63,9 @@ class NeptuneMLPipeline(TaskGroup):
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview.html
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-overview-evolving-data-incremental.html
 
+    :param export: Arguments of :class:`NeptuneMLStartExportJobOperator
+        <airflow_provider_neptune_ml.operators.export.NeptuneMLStartExportJobOperator>`; in place of a dict,
+        the location of an export in S3. ``process`` reads from there (default: no such step).
     :param process: Arguments of :class:`NeptuneMLStartDataProcessingJobOperator
         <airflow_provider_neptune_ml.operators.neptune_ml.NeptuneMLStartDataProcessingJobOperator>` (default:
         no such step).
@@ -80,6 +88,7 @@ class NeptuneMLPipeline(TaskGroup):
     def __init__(
         self,
         *,
+        export: Step = None,
         process: Step = None,
         train: Step = None,
         transform: Step = None,
@@ -92,18 +101,22 @@ class NeptuneMLPipeline(TaskGroup):
         try:
             super().__init__(group_id=group_id, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{error}. The steps are process, train, transform and deploy") from None
+            raise TypeError(f"{error}. The steps are export, process, train, transform and deploy") from None
         if deploy is not None and not isinstance(deploy, Mapping):
             raise ValueError(f"deploy={deploy!r} must be a dict of the operator's arguments")
         self._teardowns = validate_flag("teardowns", teardowns)
         incremental = validate_flag("incremental", incremental)
         self._last: Any = None
+        self.export: Any = self._lay(
+            "export", export, NeptuneMLStartExportJobOperator, NeptuneMLCancelExportJobOperator
+        )
         self.process: Any = self._lay(
             "process",
             process,
             NeptuneMLStartDataProcessingJobOperator,
             NeptuneMLCancelDataProcessingJobOperator,
             previous="previous_data_processing_job_id" if incremental else None,
+            input_data_s3_location=_id_of(self.export),
         )
         self.train: Any = self._lay(
             "train",
@@ -135,7 +148,9 @@ class NeptuneMLPipeline(TaskGroup):
         )
         self.endpoint_name: Any = self.deploy and self.deploy.output["endpoint_name"]
         if self._last is None:
-            raise ValueError("process, train, transform and deploy: one of them must be a dict of arguments")
+            raise ValueError(
+                "export, process, train, transform and deploy: one of them must be a dict of arguments"
+            )
 
     def _lay(
         self,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_neptune_ml.operators.export import NeptuneMLStartExportJobOperator
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLDeleteEndpointOperator,
     NeptuneMLModelMetricsOperator,
@@ -34,27 +33,19 @@ with DAG(
     max_active_runs=1,
     tags=["neptune-ml"],
 ) as dag:
-    # [START whole_workflow_export]
-    export = NeptuneMLStartExportJobOperator(
-        task_id="export",
-        output_s3_path="s3://my-bucket/export/{{ ds }}",
-        additional_params={
-            "neptune_ml": {
-                "version": "v2.0",
-                "targets": [{"node": "movie", "property": "genre", "type": "classification"}],
-            }
-        },
-        deferrable=True,
-    )
-    # [END whole_workflow_export]
-
     # [START whole_workflow_pipeline]
     pipeline = NeptuneMLPipeline(
         group_id="movies",
-        process={
-            "input_data_s3_location": export.output,
-            "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+        export={
+            "output_s3_path": "s3://my-bucket/export/{{ ds }}",
+            "additional_params": {
+                "neptune_ml": {
+                    "version": "v2.0",
+                    "targets": [{"node": "movie", "property": "genre", "type": "classification"}],
+                }
+            },
         },
+        process={"processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}"},
         train={
             "train_model_s3_location": "s3://my-bucket/models/{{ ds }}",
             "training_instance_type": "ml.g5.2xlarge",

@@ -80,7 +80,8 @@ def at_call(number: int, act: Callable[[], object]) -> Callable[..., None]:
 
 def during(client: Any, operation: str, act: Callable[[], object], *, call: int = 1) -> None:
     """Have something done just before one of a client's requests is sent."""
-    client.meta.events.register(f"before-call.neptunedata.{operation}", at_call(call, act))
+    service = client.meta.service_model.service_id.hyphenize()
+    client.meta.events.register(f"before-call.{service}.{operation}", at_call(call, act))
 
 
 def before(owner: Any, name: str, act: Callable[[], object], *, call: int = 1, **arguments: Any) -> None:

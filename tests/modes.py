@@ -26,12 +26,14 @@ from airflow_provider_neptune_ml.compat import (
     BaseSensorOperator,
 )
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
+from airflow_provider_neptune_ml.hooks.export import NeptuneMLExportHook
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.kinds import MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.kinds import EXPORT, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
 )
+from airflow_provider_neptune_ml.sensors import export as export_sensors
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
@@ -60,7 +62,7 @@ class Clock:
 
     def sleep(self, seconds: float) -> None:
         """Let what is to happen next happen, once the resource was looked at, and move the time."""
-        if self.then and any("GetML" in str(request.operation) for request in self.simulator.journal):
+        if self.then and any("Get" in str(request.operation) for request in self.simulator.journal):
             self.then.pop(0)()
         self.simulator.advance(seconds)
         if self.time() >= self.alarm:
@@ -165,7 +167,7 @@ def hook(world: World, **settings: Any) -> Ending:
     """Wait in a function of one's own."""
     renamed = {"poke_interval": "poll_interval"}
     settings = {renamed.get(name, name): value for name, value in settings.items()}
-    ours = NeptuneMLHook(config=world.config)
+    ours = (NeptuneMLExportHook if world.kind is EXPORT else NeptuneMLHook)(config=world.config)
     return _ending(lambda: ours.wait(world.kind, "mine", **settings))
 
 
@@ -224,8 +226,10 @@ def first_event(trigger: NeptuneMLJobTrigger) -> TriggerEvent:
 def _sensor(world: World, **settings: Any) -> Any:
     [leaf] = [
         leaf
-        for leaf in vars(sensors).values()
-        if isinstance(leaf, type) and getattr(leaf, "kind", None) is world.kind
+        for leaf in {**vars(sensors), **vars(export_sensors)}.values()
+        if isinstance(leaf, type)
+        and issubclass(leaf, sensors.NeptuneMLSensor)
+        and getattr(leaf, "kind", None) is world.kind
     ]
     return leaf(
         **{

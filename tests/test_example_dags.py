@@ -258,6 +258,20 @@ def test_full_pipeline_serves_on(fast: Simulator) -> None:
     assert second["update"] is True
 
 
+def test_export_and_train(fast: Simulator) -> None:
+    """The graph is exported, and what is processed is what was exported."""
+    state, tasks = run("export_and_train")
+
+    assert (state, set(tasks.values())) == ("success", {"success"})
+    [export], [processing] = (
+        bodies(fast, operation) for operation in ("StartExportJob", "StartMLDataProcessingJob")
+    )
+    [job] = [call.id for call in fast.calls("StartExportJob")]
+    assert processing["inputDataS3Location"] == fast.describe("export", str(job))["outputS3Uri"]
+    assert export["params"] == {"endpoint": "127.0.0.1", "profile": "neptune_ml", "cloneCluster": True}
+    assert not [call for call in fast.journal if call.method == "DELETE"]
+
+
 def test_nightly_incremental(fast: Simulator) -> None:
     """A night builds on the model that was trained last, whatever has failed since; so does a training."""
     # The first run has nothing to build on, and trains.

@@ -31,6 +31,8 @@ def modules_after(code: str) -> set[str]:
     [
         "operators.neptune_ml",
         "operators.query",
+        "operators.export",
+        "sensors.export",
         "sensors.neptune_ml",
         "triggers.neptune_ml",
         "triggers.events",

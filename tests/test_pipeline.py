@@ -73,6 +73,25 @@ def test_endpoint_name() -> None:
     assert lay(train=TRAIN, process="data-1").endpoint_name is None
 
 
+def test_export() -> None:
+    """An export is the first step, with its teardown; its location is what is processed."""
+    export = {"output_s3_path": "s3://bucket/export", "export_api_url": "https://api/v1"}
+    process = {"processed_data_s3_location": "s3://bucket/processed"}
+    pipeline = lay(export=export, process=process, incremental=True)
+    given = lay(export="s3://bucket/exported", process=process)
+
+    assert upstream(pipeline) == {
+        "neptune_ml.export": set(),
+        "neptune_ml.cancel_export": {"export"},
+        "neptune_ml.process": {"export"},
+        "neptune_ml.cancel_process": {"process"},
+    }
+    assert pipeline.process.input_data_s3_location.operator is pipeline.export
+    teardown: Any = pipeline.get_child_by_label("cancel_export")
+    assert teardown.export_api_url == "https://api/v1"
+    assert given.process.input_data_s3_location == "s3://bucket/exported"
+
+
 def test_steps_can_be_left_out() -> None:
     """What is not given is not there; the teardowns can be left out too."""
     pipeline = lay(process=PROCESS, train=TRAIN, teardowns=False)

@@ -369,8 +369,8 @@ def translate(error: Exception, request: AnyRequest) -> NeptuneMLError:
 def not_neptunes(request: AnyRequest) -> NeptuneMLUnreachableError:
     """Return the error for a reply that the service would not give."""
     return NeptuneMLUnreachableError(
-        f"{request.subject}: the reply is not one of {request.service}'s. Check {request.address}, and any proxy or"
-        " load balancer in between.",
+        f"{request.subject}: the reply is not one of {request.service}'s. Check {request.address}, and any"
+        " proxy or load balancer in between.",
         transient=True,
         reference=request.reference,
     )

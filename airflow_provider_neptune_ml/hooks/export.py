@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
-from airflow_provider_neptune_ml.exceptions import NeptuneMLConfigurationError
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLConfigurationError,
+    NeptuneMLError,
+    NeptuneMLNotFoundError,
+)
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection
 from airflow_provider_neptune_ml.hooks.errors import ADVICE, Request, not_neptunes
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, SharedHook, shared_hook
@@ -41,7 +45,7 @@ _OWN_ADVICE = (
     ),
     (
         re.compile("Forbidden", re.I),
-        "Check {address}, and whether the API answers here: one of a VPCOnly stack does inside its VPC alone.",
+        "Check {address}, and whether the API answers here: that of a VPCOnly stack does in its VPC alone.",
     ),
 )
 _NEPTUNES_OWN = ("execute-api", "Missing ?Authentication ?Token", "")
@@ -56,8 +60,8 @@ class ExportRequest(Request):
         *(each for each in ADVICE if each[0].pattern not in _NEPTUNES_OWN),
         (
             re.compile(""),
-            "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the stack uses"
-            " IAM authentication (export_iam_auth).",
+            "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the stack"
+            " uses IAM authentication (export_iam_auth).",
         ),
     )
     unsigned: ClassVar[str] = "export_iam_auth to false for a stack without IAM authentication"
@@ -134,8 +138,8 @@ class NeptuneMLExportHook(NeptuneMLHook):
     The methods are those of :class:`~airflow_provider_neptune_ml.hooks.neptune_ml.NeptuneMLHook`; the kind is
     ``export``. The service is an API of Amazon API Gateway in the user's account; its invoke URI is
     ``export_api_url`` in the extra of the connection. Requests are signed for ``execute-api`` unless
-    ``export_iam_auth`` in the extra is false. boto3 has no client for it: ``conn`` is one of this package's own
-    model.
+    ``export_iam_auth`` in the extra is false. boto3 has no client for it: ``conn`` is one of this package's
+    own model.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-data-export-service.html
@@ -148,7 +152,6 @@ class NeptuneMLExportHook(NeptuneMLHook):
         the invoke URI, that of the cluster's connection, and that of the AWS connection, in this order.
     """
 
-    reshape = staticmethod(described)
     bounded_path: ClassVar[str] = ""
     request_class: ClassVar[type[Request]] = ExportRequest
 
@@ -171,8 +174,8 @@ class NeptuneMLExportHook(NeptuneMLHook):
         url = self._export_api_url or cluster.export_api_url
         if not url:
             raise NeptuneMLConfigurationError(
-                "No export service: give export_api_url, the full invoke URI of the Neptune-Export service, as an"
-                f" argument or in the extra of {where}."
+                "No export service: give export_api_url, the full invoke URI of the Neptune-Export service,"
+                f" as an argument or in the extra of {where}."
             )
         _check_url(url, "" if self._export_api_url else f", in the extra of {where},")
         in_host = _REGION_IN_HOST.search(urlsplit(url).hostname or "")
@@ -201,21 +204,29 @@ class NeptuneMLExportHook(NeptuneMLHook):
         have been started, and nothing tells its id.
 
         :param kind: ``export``.
-        :param additional_parameters: Members of the request that are not known here, by their name in the API.
+        :param additional_parameters: Members of the request that are not known here, by their name in the
+            API.
         :param parameters: The members of the request in snake_case: ``output_s3_path``, ``command`` (default:
             ``export-pg``), ``job_size``, ``params``, ``additional_params``, ``expected_bucket_owner``. What
-            ``params`` lacks is filled in: ``endpoint`` by the connection's host, ``profile`` by ``neptune_ml``,
-            and ``useIamAuth`` by true where the connection has ``iam_auth``.
+            ``params`` lacks is filled in: ``endpoint`` by the connection's host, ``profile`` by
+            ``neptune_ml``, and ``useIamAuth`` by true where the connection has ``iam_auth``.
         :return: The reply: ``id``, ``jobId`` and ``jobName``.
         :raises ValueError: when a parameter is not known; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        given = {"command": "export-pg", **{key: value for key, value in parameters.items() if value is not None}}
+        given = {
+            "command": "export-pg",
+            **{key: value for key, value in parameters.items() if value is not None},
+        }
         given["params"] = {**self._export_defaults(), **(given.get("params") or {})}
         reply = super().start(kind, additional_parameters=additional_parameters, **given)
         if not is_id(reply.get("id")):
             raise not_neptunes(self._request(EXPORT, EXPORT.start_operation, None))
         return reply
+
+    def reshape(self, operation: str, http_status: int, body: Any) -> Any:
+        """Return a reply in the form of the client's model, which is that of Neptune ML."""
+        return described(operation, http_status, body)
 
     def request_cancellation(
         self,
@@ -236,6 +247,24 @@ class NeptuneMLExportHook(NeptuneMLHook):
         """
         client = self._client_for(urgent)
         self._call(kind, kind.stop_operation, resource_id, {"id": resource_id}, client=client)
+
+    def list_ids(self, kind: ResourceKind | str = EXPORT, max_items: int | None = None) -> list[str]:
+        """Raise an error: the service has no list of its jobs."""
+        raise NotImplementedError("The Neptune-Export service has no list of its jobs")
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Ask for a job that does not exist, and return what is wrong if that fails.
+
+        :return: Whether it went well, and what was found.
+        """
+        try:
+            self.describe(EXPORT, "test-of-the-connection")
+        except NeptuneMLNotFoundError:
+            pass
+        except NeptuneMLError as error:
+            return False, str(error)
+        return True, f"{self.cluster.endpoint_url} answers"
 
     def _export_defaults(self) -> dict[str, Any]:
         connection: Any = self.cluster

@@ -26,16 +26,11 @@ _OPERATIONS = frozenset(
 ADDITIONAL = "additional_parameters"
 
 
-# Put a body of JSON into the form that the model says: of which operation, with what HTTP status, and the body.
+# Put a body of JSON into the form that the model says: of which operation, with what HTTP status, and which.
 Reshape = Callable[[str, int, Any], Any]
 
 
-def as_it_is(operation: str, status: int, body: Any) -> Any:  # noqa: ARG001
-    """Leave a body as it is."""
-    return body
-
-
-def register(client: BaseClient, reshape: Reshape = as_it_is) -> None:
+def register(client: BaseClient, reshape: Reshape) -> None:
     """
     Have our handlers called by a client.
 

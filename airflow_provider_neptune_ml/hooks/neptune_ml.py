@@ -131,8 +131,7 @@ class NeptuneMLHook(AwsBaseHook):
     default_conn_name = "neptune_ml_default"
     conn_type = "neptune_ml"
     hook_name = "Amazon Neptune ML"
-    # What puts a reply into the form of the client's model, and the paths whose replies are bounded.
-    reshape: ClassVar[handlers.Reshape] = staticmethod(handlers.as_it_is)
+    # Begins the paths whose replies are bounded.
     bounded_path: ClassVar[str] = "/ml/"
     request_class: ClassVar[type[Request]] = Request
 
@@ -282,10 +281,11 @@ class NeptuneMLHook(AwsBaseHook):
             wrapper.extra_config.get("config_kwargs"),
         )
         wrapper.botocore_config = aws.merge(cluster.config).merge(self._config or Config())
-        service = wrapper.service_config.get(self.client_type, {})
+        name = str(self.client_type)
+        service = wrapper.service_config.get(name, {})
         wrapper.service_config = {
             **wrapper.service_config,
-            self.client_type: {**service, "endpoint_url": cluster.endpoint_url},
+            name: {**service, "endpoint_url": cluster.endpoint_url},
         }
         return wrapper
 
@@ -323,6 +323,16 @@ class NeptuneMLHook(AwsBaseHook):
         keep_alive.register(client)
         bound_replies(client, self.bounded_path)
         return client
+
+    def reshape(self, operation: str, http_status: int, body: Any) -> Any:  # noqa: ARG002
+        """
+        Return a reply in the form of the client's model.
+
+        :param operation: The operation.
+        :param http_status: The HTTP status.
+        :param body: What the JSON of the reply says; None where it is none.
+        """
+        return body
 
     # The four verbs
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
@@ -18,6 +18,8 @@ from airflow_provider_neptune_ml.operators.submission import Submission, Submitt
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
+
+T = TypeVar("T")
 
 # What the marker has while a start is under way: no id, as the service gives it.
 _NOT_KNOWN_YET = "?"
@@ -40,6 +42,7 @@ class ExportSubmission(Submission):
         self._is_lost = self._unconsumed_id == _NOT_KNOWN_YET
         if self._is_lost:
             self._unconsumed_id = None
+        self._may_have_started = False
 
     @staticmethod
     def can_adopt(context: Context) -> bool:
@@ -57,9 +60,7 @@ class ExportSubmission(Submission):
         """
         expected = self._expected_id()
         description = self._look_up(expected) if expected else None
-        if description is not None and (
-            adopted := self._adopt(expected, description, is_named_by_us=True)
-        ):
+        if description is not None and (adopted := self._adopt(expected, description, is_named_by_us=True)):
             return adopted
         if self._is_lost:
             self._task.log.warning(
@@ -78,8 +79,8 @@ class ExportSubmission(Submission):
         self._marker.write(_NOT_KNOWN_YET)
         try:
             reply = task.retry(self._send_once, task.kind.title.capitalize())
-        except NeptuneMLError as error:
-            if not error.ambiguous and self._kill.target.resource_id is None:
+        except NeptuneMLError:
+            if not self._may_have_started:
                 self._marker.delete()
             raise
         task.cancel_if_killed()
@@ -90,49 +91,53 @@ class ExportSubmission(Submission):
         task = self._task
         self._kill.raise_if_received()
         request = {name.removeprefix("export_"): getattr(task, name) for name in task.request_parameters}
-        sent = _in_thread(
-            lambda: task.hook.start(task.kind, additional_parameters=task.additional_parameters, **request)
-        )
+        sent: Future[Mapping[str, Any]] = Future()
         try:
+            _answer_in_thread(
+                sent,
+                lambda: task.hook.start(
+                    task.kind, additional_parameters=task.additional_parameters, **request
+                ),
+            )
             return self._note(sent.result())
         except NeptuneMLError as error:
             if error.transient and error.ambiguous:
                 # It is not repeated: there would be two jobs.
-                error.transient = False
+                error.transient, self._may_have_started = False, True
                 error.add_sentence(
-                    "An export job may have been started all the same. The service gives the ids itself, so the"
-                    " request was not sent again; a retry of the task sends another."
+                    "An export job may have been started all the same. The service gives the ids itself, so"
+                    " the request was not sent again; a retry of the task sends another."
                 )
-            raise
-        except Exception:
             raise
         except BaseException:
             # Airflow's signal handlers have raised: a kill on Airflow 2, and a time-out.
-            with suppress(NeptuneMLError, TimeoutError):
-                self._note(sent.result(cancellation.BUDGETS.unhurried))
+            if not sent.cancel():
+                with suppress(Exception):
+                    self._note(sent.result(cancellation.BUDGETS.unhurried))
             task.cancel_if_killed()
             raise
 
     def _note(self, reply: Mapping[str, Any]) -> Mapping[str, Any]:
         """Have a kill cancel the job, a retry adopt it, and a teardown find it: in this order."""
+        self._may_have_started = True
         self._kill.aim(reply["id"])
         self._marker.write(reply["id"])
         self._claim(reply["id"])
         return reply
 
 
-def _in_thread(call: Any) -> Future[Any]:
+def _answer_in_thread(future: Future[T], call: Callable[[], T]) -> None:
     """Call in a thread of its own, which goes on where a signal handler ends what waits for it."""
-    future: Future[Any] = Future()
 
     def run() -> None:
+        if not future.set_running_or_notify_cancel():
+            return
         try:
             future.set_result(call())
         except BaseException as error:  # whatever it is, who waits gets it
             future.set_exception(error)
 
     threading.Thread(target=run, name="neptune-ml-start", daemon=True).start()
-    return future
 
 
 class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperator):
@@ -141,8 +146,8 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
 
     The job is cancelled when the task is killed or times out (``cancel_on_kill``, ``cancel_on_timeout``). The
     service gives the id itself: a retry finds the job of an earlier try where Airflow has a task state store
-    (3.3 or newer), unless the worker was lost between the request and the note of its reply. Elsewhere a retry
-    starts another, and a try that fails cancels its own.
+    (3.3 or newer), unless the worker was lost between the request and the note of its reply. Elsewhere a
+    retry starts another, and a try that fails cancels its own.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/export-service-run-export.html
@@ -204,6 +209,15 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
         self.expected_bucket_owner = expected_bucket_owner
         self.validate_arguments()
 
+    def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:
+        """Check that what is the export's was not given as Airflow's ``params``."""
+        super().validate_together(arguments, rendered=rendered)
+        if misplaced := sorted({"cloneCluster", "useIamAuth"} & set(self.params or {})):
+            raise ValueError(
+                f"params has {', '.join(misplaced)}: params are Airflow's own, give the export's as"
+                " export_params"
+            )
+
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
         """Say of a failed export, too, where its files are."""
@@ -211,7 +225,7 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
             try:
                 yield
             except NeptuneMLFailedError as failure:
-                failure.add_sentence(f"\nWhat could not be exported: /failed below {self.output_s3_path}")
+                failure.add_line(f"What could not be exported: /failed below {self.output_s3_path}")
                 raise
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:

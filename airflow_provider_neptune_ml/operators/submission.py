@@ -89,8 +89,8 @@ class Submission:
         """
         if not self._task.resource_id and "ti" not in self._context:
             raise ValueError(
-                f"{self._task.kind.id_argument}={self._task.resource_id!r} must be given where the context has"
-                " no task instance (ti), of which an id is made"
+                f"{self._task.kind.id_argument}={self._task.resource_id!r} must be given where the context"
+                " has no task instance (ti), of which an id is made"
             )
 
     def claim_earlier(self) -> None:

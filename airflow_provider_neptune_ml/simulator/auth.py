@@ -150,10 +150,7 @@ class Verifier:
         _check_date(claim, date)
         _check_headers(received, claim)
         # Both forms of the query that botocore signs: as it is in the URL, and encoded anew.
-        right = [
-            _sign(received, claim, credential, encoded_anew=anew).encode()
-            for anew in (False, True)
-        ]
+        right = [_sign(received, claim, credential, encoded_anew=anew).encode() for anew in (False, True)]
         if not _body_is_what_was_signed(received) or not any(
             hmac.compare_digest(signature, claim.signature.encode()) for signature in right
         ):

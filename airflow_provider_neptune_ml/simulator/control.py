@@ -23,7 +23,8 @@ class Control:
     Change and ask the cluster from any thread, without HTTP.
 
     ``kind`` is always one of ``dataprocessing``, ``modeltraining``, ``modeltransform``, ``endpoints``,
-    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that doesn't exist.
+    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that
+    doesn't exist.
     """
 
     _settings: Settings
@@ -201,7 +202,9 @@ class Control:
             resource.stop(now, 0.0)
         elif status == words.stopping:
             resource.stop(now, self._settings.seconds(resource.kind, STOP))
-        elif status != words.running:
+        elif status == words.running:
+            resource.runs[0].starts = now
+        else:
             resource.forced = [status]
 
 

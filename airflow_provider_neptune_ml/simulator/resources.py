@@ -24,7 +24,8 @@ from airflow_provider_neptune_ml.kinds import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PENDING = "pending"
+# Of an export that AWS Batch has no machine for yet.
+[PENDING] = EXPORT.statuses.also_running
 # SageMaker's own text, from a user's report of a failed job (aws/graph-notebook#145).
 DEFAULT_REASON = "AlgorithmError: See job logs for more information"
 
@@ -179,7 +180,7 @@ class Resource:
         self.forced = None
         run = self.current(now)
         run.going = self.row.statuses.stopping
-        run.ends = now + seconds
+        run.starts, run.ends = min(run.starts, now), now + seconds
         run.reason = None
         if self.row.statuses.stopped:
             run.ending = self.row.statuses.stopped

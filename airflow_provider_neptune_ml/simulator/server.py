@@ -12,8 +12,7 @@ from airflow_provider_neptune_ml.simulator.faults import REFUSED, Fault, FaultRu
 from airflow_provider_neptune_ml.simulator.journal import Journal
 from airflow_provider_neptune_ml.simulator.listener import Listener, Outage, check_extra
 from airflow_provider_neptune_ml.simulator.service import Service
-from airflow_provider_neptune_ml.simulator.settings import EXPORT_PATH
-from airflow_provider_neptune_ml.simulator.settings import Settings
+from airflow_provider_neptune_ml.simulator.settings import EXPORT_PATH, Settings
 from airflow_provider_neptune_ml.simulator.store import Store
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What the service, that of exports and queries check, change and answer."""
+"""The sixteen operations, the export service's three, and queries: what is checked, changed and answered."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ class Service:
     def _start_export(self, call: Call) -> dict[str, Any]:
         if not isinstance(call.body, dict):
             raise errors.bad_request(errors.BAD_BODY)
-        members = call.operation.read_body(call.body)
+        known = call.operation.input_shape.members
+        members = call.operation.read_body({name: call.body[name] for name in call.body if name in known})
         if not _S3_URL.fullmatch(members["outputS3Path"]):
             raise errors.bad_request(errors.BAD_S3_URL)
         resource = self._make(call.operation.row, call.id, members)

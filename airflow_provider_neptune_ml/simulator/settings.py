@@ -16,7 +16,7 @@ from airflow_provider_neptune_ml.simulator.resources import PENDING
 
 ACCOUNT = "123456789012"
 CLUSTER = "cluster-SIMULATOR"
-# Where the export service is. Its path differs from stack to stack; graph-notebook's client has the last part.
+# Where the export service is. The path differs between stacks; graph-notebook's client has the last part.
 EXPORT_PATH = "/v1/neptune-export"
 
 # Simulated seconds. AWS's notebooks say: data processing 5-10 minutes, training with two tuning jobs about

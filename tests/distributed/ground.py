@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
 from dev.processes import stop
@@ -60,7 +60,7 @@ class DistributedGround(Ground):
         self._settings: dict[str, Any] = {
             "clock": "manual",
             "iam_auth": True,
-            "durations": {kind: {"stop": 0} for kind in KINDS},
+            "durations": {kind: {"stop": 0} for kind in ALL_KINDS},
             "state_file": str(home / "cluster.json"),
             "journal_size": 1_000_000,
             **(settings or {}),

@@ -221,6 +221,27 @@ def test_kill_of_a_wait_for_a_job_under_way(
     assert status(simulator) == left
 
 
+@pytest.mark.parametrize(
+    ("state", "xcoms", "left"),
+    [
+        # What a start of an export returns is not its id.
+        ("success", {"job_id": "mine", "return_value": "s3://bucket/export/1"}, "running"),
+        ("success", {"job_id": "mine"}, "cancelling"),
+        ("failed", {"job_id": "mine"}, "cancelling"),
+    ],
+)
+def test_kill_of_a_wait_for_an_export(
+    simulator: Simulator, left_as: LeftAs, state: str, xcoms: dict[str, str], left: str
+) -> None:
+    """So is an export."""
+    left_as(state, **xcoms)
+    simulator.seed("export", "mine", status="running")
+
+    asyncio.run(at_work(kind="export", hook_parameters={**HOOK, "export_api_url": None}).on_kill())
+
+    assert simulator.describe("export", "mine")["status"] == left
+
+
 @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="there a wait elsewhere has another trigger's id")
 @pytest.mark.parametrize("xcoms", [{"job_id": "mine"}, {}], ids=["id", "no XCom"])
 def test_kill_of_a_wait_that_another_triggerer_has(

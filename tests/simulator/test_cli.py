@@ -52,7 +52,13 @@ def test_banner_has_what_one_pastes() -> None:
         ).stdout
         connection = json.loads(exported)
         assert connection["conn_type"] == "neptune_ml"
-        assert connection["extra"] == {"iam_auth": False, "region_name": "eu-west-1"}
+        url = connection["extra"].pop("export_api_url")
+        assert url == f"http://127.0.0.1:{connection['port']}/v1/neptune-export"
+        assert connection["extra"] == {
+            "iam_auth": False,
+            "region_name": "eu-west-1",
+            "export_iam_auth": False,
+        }
 
 
 def test_flags_reach_the_cluster(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, KINDS, MODEL_TRAINING
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, DATA_PROCESSING, KINDS, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.simulator.page import PAGE
 from tests.simulator.steps import start
@@ -138,7 +138,7 @@ def test_empty_page(simulator: Simulator, tmp_path: Path) -> None:
     """A cluster without resources shows as just that."""
     page = render(simulator, tmp_path)
 
-    assert page.count(">none</span>") == len(KINDS)
+    assert page.count(">none</span>") == len(ALL_KINDS)
     assert '<p id="notice" role="status"></p>' in page
 
 

@@ -18,6 +18,7 @@ import pytest
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     ENDPOINTS,
+    EXPORT,
     KINDS,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PYTHON = os.environ.get("NEPTUNE_ML_REAL_CLIENTS_PYTHON", "")
 SESSIONS = Path(__file__).with_name("real_client_sessions.py")
+NEPTUNES = {name for name, operation in operations().items() if operation.kind is not EXPORT}
 ROLE = "arn:aws:iam::123456789012:role/neptune-ml"
 
 pytestmark = pytest.mark.skipif(
@@ -99,7 +101,7 @@ def test_aws_cli(cluster: Simulator) -> None:
         assert json.loads(stopped[1])["status"]
         assert missed[0] != 0
         assert "(MLResourceNotFoundException)" in missed[1]
-    assert {request.operation for request in cluster.journal} == set(operations())
+    assert {request.operation for request in cluster.journal} == NEPTUNES
 
 
 def test_graph_notebook_client(cluster: Simulator) -> None:
@@ -137,7 +139,24 @@ def test_graph_notebook_client(cluster: Simulator) -> None:
         assert json.loads(shown[1])["status"] == kind.statuses.running
         assert "job-1" in json.loads(listed[1])["ids"]
         assert json.loads(missed[1])["detailedMessage"].startswith("Invalid ID provided.")
-    assert {request.operation for request in cluster.journal} == set(operations())
+    assert {request.operation for request in cluster.journal} == NEPTUNES
+
+
+def test_graph_notebook_export(cluster: Simulator) -> None:
+    """The export works from graph-notebook's client, as ``%neptune_ml export`` uses it."""
+    host = f"127.0.0.1:{cluster.port}/v1"
+    params = {"outputS3Path": "s3://b/e", "params": {"endpoint": "c", "profile": "neptune_ml"}}
+    [[status, text]] = session(
+        cluster, "graph-notebook", [["export", {"host": host, "params": params, "ssl": False}]]
+    )
+    job = json.loads(text)["jobId"]
+    cluster.finish(EXPORT.name, job)
+    asked = [["export_status", {"host": host, "job_id": id_, "ssl": False}] for id_ in (job, "nobody")]
+    [[found, said], [missed, _]] = session(cluster, "graph-notebook", asked)
+
+    assert (status, found, missed) == (200, 200, 404)
+    assert json.loads(said)["status"] == "succeeded"
+    assert json.loads(said)["outputS3Uri"].startswith("s3://b/e/")
 
 
 def test_aws_command(cluster: Simulator) -> None:

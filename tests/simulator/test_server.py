@@ -14,7 +14,13 @@ import pytest
 from airflow.models.connection import Connection
 from botocore.exceptions import ConnectionClosedError, EndpointConnectionError
 
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
+    DATA_PROCESSING,
+    ENDPOINTS,
+    MODEL_TRAINING,
+    ResourceKind,
+)
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.simulator.faults import FAULTS
 from tests.simulator.steps import call, get, refusal, start
@@ -125,8 +131,10 @@ def test_connection_is_one_that_airflow_reads(simulator: Simulator) -> None:
         assert connection.conn_type == "neptune_ml"
         assert (connection.host, connection.port) == (simulator.host, simulator.port)
         assert connection.schema == "http"
-        assert connection.extra_dejson == {"iam_auth": False, "region_name": "us-east-1"} or (
-            connection.extra_dejson == {"iam_auth": "false", "region_name": "us-east-1"}
+        flags = {"iam_auth": False, "export_iam_auth": False}
+        others = {"region_name": "us-east-1", "export_api_url": simulator.export_api_url}
+        assert connection.extra_dejson == {**flags, **others} or (
+            connection.extra_dejson == {**dict.fromkeys(flags, "false"), **others}
         )
 
 
@@ -274,7 +282,7 @@ def test_status_page_data(client: Any, simulator: Simulator, kind: ResourceKind)
     assert [stage["title"] for stage in shown["stages"]] == [stage.title for stage in kind.stages]
     assert shown["look"] == "running"
     assert shown["last_call"][1] == kind.get_operation
-    assert list(state["kinds"]) == list(KINDS)
+    assert list(state["kinds"]) == list(ALL_KINDS)
 
 
 def test_status_page_is_locked_up(simulator: Simulator) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 
-from airflow_provider_neptune_ml.kinds import KINDS
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, EXPORT
 from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault
 from dev.local_airflow import AIRFLOW
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 # When a test gives up.
 PATIENCE_SECONDS = 240
+# Where exports go, each below the names of its Dag and task.
+EXPORTS = "s3://bucket/exports"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
@@ -72,19 +74,27 @@ class Ground:
         ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=map_index)
         # What all of them have in them, see ADR 2.
         digest = next(ids_of(ti, 1, None)).split("-")[-2]
-        return self._jobs(f"-{digest}-")
+        return self._jobs(lambda job: f"-{digest}-" in job) | self._exports(f"{run.dag_id}/{task_id}/")
 
     def jobs_of_dag(self, dag_id: str) -> dict[str, str]:
         """Return the status of each job that a Dag started, by id and in order."""
         begin = re.sub(r"[^A-Za-z0-9]+", "-", f"{dag_id}-").lstrip("-")
-        return {job: status for job, status in self._jobs("").items() if job.startswith(begin)}
+        return self._jobs(lambda job: job.startswith(begin)) | self._exports(f"{dag_id}/" if dag_id else "")
 
-    def _jobs(self, part: str) -> dict[str, str]:
+    def _jobs(self, is_meant: Callable[[str], bool]) -> dict[str, str]:
         return {
             job["id"]: job["status"]
-            for jobs in self.cluster.overview()["kinds"].values()
+            for kind, jobs in self.cluster.overview()["kinds"].items()
             for job in jobs
-            if part in job["id"]
+            if kind != EXPORT.name and is_meant(job["id"])
+        }
+
+    def _exports(self, path: str) -> dict[str, str]:
+        """Return the exports below a path: the service gives their ids, which name no task."""
+        return {
+            job["id"]: job["status"]
+            for job in self.cluster.overview()["kinds"][EXPORT.name]
+            if job["stages"][0]["output"].startswith(f"{EXPORTS}/{path}")
         }
 
     def counts(self, verb: str, since: int = 0) -> Counter[str]:
@@ -94,7 +104,7 @@ class Ground:
         :param verb: Of the operation: `get` or `stop`.
         :param since: How many requests are left out, which came first.
         """
-        operations = {getattr(kind, f"{verb}_operation") for kind in KINDS.values()}
+        operations = {getattr(kind, f"{verb}_operation") for kind in ALL_KINDS.values()}
         return Counter(
             call.id
             for call in self.journal()[since:]

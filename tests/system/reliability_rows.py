@@ -395,4 +395,86 @@ def at_once(ground: Ground, run: DagRun) -> None:
         assert each.xcom("job").strip('"') == job
 
 
+# An export, whose id the service gives
+
+
+@row
+def export_worker_killed_before_start(ground: Ground, run: DagRun) -> None:
+    """A worker dies before the start request of an export leaves: the retry starts the one export."""
+    ground.wait_for_mark("export-before-send")
+    assert not ground.jobs(run)
+
+    ground.kill_worker(run)
+
+    _exported_by_retry(ground, run, ground.polled_job(run))
+
+
+@row
+def export_worker_killed_before_reply(ground: Ground, run: DagRun) -> None:
+    """A worker dies between the start request of an export and its answer: the retry starts another."""
+    ground.wait_for_mark("export-sent")
+    job = ground.new_job(run)
+
+    ground.kill_worker(run)
+
+    _exported_by_retry(ground, run, job, ground.polled_job(run, known=[job]))
+
+
+@row
+def export_worker_killed_after_reply(ground: Ground, run: DagRun) -> None:
+    """A worker dies before it has noted the id that the answer gave: the retry starts another export."""
+    ground.wait_for_mark("export-after-call")
+    job = ground.new_job(run)
+
+    ground.kill_worker(run)
+
+    _exported_by_retry(ground, run, job, ground.polled_job(run, known=[job]))
+
+
+@row
+def export_worker_killed_in_wait(ground: Ground, run: DagRun) -> None:
+    """A worker dies while it waits: the retry adopts the export, or starts another on older Airflows."""
+    job = ground.polled_job(run)
+
+    ground.kill_worker(run)
+
+    if HAS_TASK_STATE_STORE:
+        ground.wait_for_poll(job)
+        _exported_by_retry(ground, run, job)
+    else:
+        _exported_by_retry(ground, run, job, ground.polled_job(run, known=[job]))
+
+
+@row
+def export_deferred_marked_failed(ground: Ground, run: DagRun) -> None:
+    """A user marks a deferred task failed: its export is cancelled."""
+    job = ground.polled_job(run)
+
+    run.set_task_state("job", "failed")
+
+    ground.wait_for_stop(job)
+    assert ground.jobs(run) == {job: "cancelled"}
+    assert ground.state_at_end(run) == "failed"
+
+
+@row
+def export_timeout(ground: Ground, run: DagRun) -> None:
+    """The timeout passes: the export is cancelled and the task fails, deferred or not."""
+    for task_id in ("job", "sync"):
+        job = ground.new_job(run, task_id)
+        ground.wait_for_stop(job)
+        assert ground.jobs(run, task_id) == {job: "cancelled"}
+    assert ground.state_at_end(run) == "failed"
+
+
+def _exported_by_retry(ground: Ground, run: DagRun, *jobs: str) -> None:
+    """End the exports, of which the last is the retry's; nobody knows of the others."""
+    ground.finish(*jobs)
+    assert ground.state_at_end(run) == "success"
+    assert run.task("job")["try_number"] == 2
+    assert ground.jobs(run) == dict.fromkeys(jobs, "succeeded")
+    assert run.xcom("job").strip('"') == ground.cluster.describe("export", jobs[-1])["outputS3Uri"]
+    assert not any(ground.requests(job, "stop") for job in jobs)
+
+
 ROWS = {**CONCURRENT, **DISRUPTIVE}

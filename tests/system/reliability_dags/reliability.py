@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
+from airflow_provider_neptune_ml.operators.export import NeptuneMLStartExportJobOperator
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLStartDataProcessingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
@@ -54,24 +55,36 @@ train = partial(
     data_processing_job_id="data",
     train_model_s3_location="s3://bucket/models",
 )
+export = partial(
+    NeptuneMLStartExportJobOperator,
+    output_s3_path="s3://bucket/exports/{{ ti.dag_id }}/{{ ti.task_id }}",
+)
 
 
-def stand_still_at(moment: str) -> Callable[[Context], None]:
+def stand_still_at(
+    moment: str, operation: str = "neptunedata.StartMLModelTrainingJob", mark: str = "", send: bool = False
+) -> Callable[[Context], None]:
     """
     Make a task's first try stand still in the middle of its start request, until it is killed.
 
     :param moment: An event of botocore, as `before-send`.
+    :param operation: Of the start, with its service.
+    :param mark: What the test waits for (default: the moment).
+    :param send: Whether the request is sent before, and its answer not read.
     """
 
-    def stand_still(**_: Any) -> None:
-        Path(os.environ["AIRFLOW_HOME"], f"stands-at-{moment}").touch()
+    def stand_still(request: Any = None, **_: Any) -> None:
+        if send:
+            from botocore.httpsession import URLLib3Session
+
+            URLLib3Session().send(request)
+        Path(os.environ["AIRFLOW_HOME"], f"stands-at-{mark or moment}").touch()
         time.sleep(FOREVER_SECONDS)
 
     def before(context: Context) -> None:
         if context["ti"].try_number == 1:
             task: Any = context["task"]
-            events = task.hook.start_conn.meta.events
-            events.register(f"{moment}.neptunedata.StartMLModelTrainingJob", stand_still)
+            task.hook.start_conn.meta.events.register(f"{moment}.{operation}", stand_still)
 
     return before
 
@@ -113,6 +126,25 @@ for row, seconds in {"execution_timeout": 30, "timeout": 5}.items():
         limit: Any = {row: timedelta(seconds=seconds)}
         train(task_id="job", deferrable=True, retries=0, **limit)
         train(task_id="sync", retries=0, **limit)
+
+EXPORT = "neptuneexport.StartExportJob"
+for row, before in {
+    "export_worker_killed_before_start": stand_still_at("before-send", EXPORT, "export-before-send"),
+    "export_worker_killed_before_reply": stand_still_at("before-send", EXPORT, "export-sent", send=True),
+    "export_worker_killed_after_reply": stand_still_at("after-call", EXPORT, "export-after-call"),
+}.items():
+    with dag_of_row(row):
+        export(task_id="job", deferrable=True, pre_execute=before)
+
+with dag_of_row("export_worker_killed_in_wait"):
+    export(task_id="job")
+
+with dag_of_row("export_deferred_marked_failed"):
+    export(task_id="job", deferrable=True)
+
+with dag_of_row("export_timeout"):
+    export(task_id="job", deferrable=True, retries=0, timeout=timedelta(seconds=5))
+    export(task_id="sync", retries=0, timeout=timedelta(seconds=5))
 
 with dag_of_row("at_once"):
     train(task_id="job", wait_for_completion=False)

@@ -1,0 +1,31 @@
+"""Export a graph by the Neptune-Export service, process it, and train a model on it."""
+
+from __future__ import annotations
+
+from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
+
+try:
+    from airflow.sdk import DAG
+except ImportError:  # Airflow 2
+    from airflow.models.dag import DAG  # type: ignore[no-redef]
+
+with DAG("export_and_train", schedule=None, tags=["neptune-ml"]) as dag:
+    # [START export_and_train]
+    pipeline = NeptuneMLPipeline(
+        group_id="films",
+        export={
+            "output_s3_path": "s3://my-bucket/export/{{ ds }}",
+            "job_size": "medium",
+            "export_params": {"cloneCluster": True},
+            "additional_params": {
+                "neptune_ml": {
+                    "version": "v2.0",
+                    "targets": [{"node": "movie", "property": "genre", "type": "classification"}],
+                }
+            },
+        },
+        process={"processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}"},
+        train={"train_model_s3_location": "s3://my-bucket/models/{{ ds }}"},
+        default_args={"deferrable": True},
+    )
+    # [END export_and_train]
