@@ -34,10 +34,12 @@ with DAG(
     tags=["neptune-ml"],
 ) as dag:
     # [START whole_workflow_pipeline]
+    # A run that Airflow 3 was asked for may have no date but that.
+    began = "{{ dag_run.start_date.strftime('%Y%m%d-%H%M%S') }}"
     pipeline = NeptuneMLPipeline(
         group_id="movies",
         export={
-            "output_s3_path": "s3://my-bucket/export/{{ ds }}",
+            "output_s3_path": f"s3://my-bucket/export/{began}",
             "additional_params": {
                 "neptune_ml": {
                     "version": "v2.0",
@@ -45,15 +47,15 @@ with DAG(
                 }
             },
         },
-        process={"processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}"},
+        process={"processed_data_s3_location": f"s3://my-bucket/processed/{began}"},
         train={
-            "train_model_s3_location": "s3://my-bucket/models/{{ ds }}",
+            "train_model_s3_location": f"s3://my-bucket/models/{began}",
             "training_instance_type": "ml.g5.2xlarge",
             "max_hpo_number_of_training_jobs": 10,
         },
         deploy={
             # A new one in each run, beside the one that serves.
-            "endpoint_id": "movies-{{ dag_run.start_date.strftime('%Y%m%d-%H%M%S') }}",
+            "endpoint_id": f"movies-{began}",
             "update": False,
         },
         default_args={"deferrable": True},
