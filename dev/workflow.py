@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -128,6 +129,9 @@ def run_workflow(airflow: LocalAirflow, cluster: Simulator, s3: Bucket, story: S
 
 def main() -> int:
     """Run everything; return the exit code."""
+    # An exit like any other, so that the processes are ended.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     story = Story()
     with (
         tempfile.TemporaryDirectory(prefix="neptune-ml-", ignore_cleanup_errors=True) as home,
