@@ -35,7 +35,7 @@ CONFIGURATION = {
     ]
 }
 METRICS = {"accuracy": 0.86, "macro avg": {"f1-score": 0.84}}
-_FILES = {
+_FILES: dict[str, dict[str, Any]] = {
     DATA_PROCESSING.name: {"model-hpo-configuration.json": CONFIGURATION},
     MODEL_TRAINING.name: {"eval_metrics_info.json": METRICS, "test_metrics_info.json": METRICS},
 }
@@ -52,8 +52,8 @@ class Bucket:
         import boto3
 
         self._url = url
-        self._keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        self.client: Any = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **self._keys)
+        keys: Any = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        self.client: Any = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
         self.client.create_bucket(Bucket=BUCKET)
 
     @property

@@ -625,8 +625,7 @@ class NeptuneMLHook(AwsBaseHook):
         client: BaseClient | None = None,
         seconds: float | None = None,
     ) -> dict[str, Any]:
-        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
-        request = self.request_class(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
+        request = self._request(kind, operation, resource_id)
         send = partial(getattr(client or self.conn, xform_name(operation)), **members)
         reply = self._send(request, send, seconds)
         answered_id = reply.get("id", None if operation == kind.start_operation else resource_id)
@@ -634,6 +633,10 @@ class NeptuneMLHook(AwsBaseHook):
             # Of another resource, it is no answer.
             raise not_neptunes(request)
         return {member: value for member, value in reply.items() if member != "ResponseMetadata"}
+
+    def _request(self, kind: ResourceKind, operation: str, resource_id: str | None) -> Request:
+        conn_ids = self.neptune_ml_conn_id, self.aws_conn_id
+        return self.request_class(kind, operation, resource_id, self.cluster.endpoint_url, *conn_ids)
 
     def _send(
         self, request: AnyRequest, send: Callable[[], dict[str, Any]], seconds: float | None

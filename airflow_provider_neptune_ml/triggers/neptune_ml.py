@@ -192,7 +192,10 @@ class NeptuneMLJobTrigger(BaseTrigger):
             return self._failure("error", str(error), error=error_state(error))
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            xcoms = {**watch.spec.kind.names_in(description), "return_value": dict(description)}
+            xcoms: dict[str, Any] = {
+                **watch.spec.kind.names_in(description),
+                "return_value": dict(description),
+            }
             return _ending(TaskSuccessEvent(xcoms=xcoms), event)
         return event
 
