@@ -23,7 +23,7 @@ try:
 except ImportError:  # Airflow 2
     from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
     from airflow.models.dag import DAG  # type: ignore[no-redef]
-    from airflow.models.variable import Variable  # type: ignore[no-redef]
+    from airflow.models.variable import Variable
 
 with DAG(
     "whole_workflow",
