@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ CONFIGURATION = {
     ]
 }
 METRICS = {"accuracy": 0.86, "macro avg": {"f1-score": 0.84}}
-_FILES = {
+_FILES: dict[str, dict[str, Any]] = {
     DATA_PROCESSING.name: {"model-hpo-configuration.json": CONFIGURATION},
     MODEL_TRAINING.name: {"eval_metrics_info.json": METRICS, "test_metrics_info.json": METRICS},
 }
@@ -51,8 +52,8 @@ class Bucket:
         import boto3
 
         self._url = url
-        self._keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        self.client: Any = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **self._keys)
+        keys: Any = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+        self.client: Any = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
         self.client.create_bucket(Bucket=BUCKET)
 
     @property
@@ -128,6 +129,9 @@ def run_workflow(airflow: LocalAirflow, cluster: Simulator, s3: Bucket, story: S
 
 def main() -> int:
     """Run everything; return the exit code."""
+    # An exit like any other, so that the processes are ended.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     story = Story()
     with (
         tempfile.TemporaryDirectory(prefix="neptune-ml-", ignore_cleanup_errors=True) as home,
@@ -138,7 +142,9 @@ def main() -> int:
         story.tell("Airflow", "starting")
         connections = {"NEPTUNE_ML_DEFAULT": cluster.connection, "AWS_DEFAULT": s3.connection}
         env = {f"AIRFLOW_CONN_{name}": json.dumps(known) for name, known in connections.items()}
-        with LocalAirflow(Path(home), env=env) as airflow:
+        # However slow this machine is: the default of 5 s kills tasks whose server has yet to warm up.
+        env["AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT"] = "60"
+        with LocalAirflow(Path(home), env=env, busy=True) as airflow:
             story.tell("Airflow", airflow.url)
             state = run_workflow(airflow, cluster, s3, story)
         story.tell(f"Dag   {DAG_ID}", state)

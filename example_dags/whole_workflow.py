@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from airflow_provider_neptune_ml.operators.export import NeptuneMLStartExportJobOperator
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLDeleteEndpointOperator,
     NeptuneMLModelMetricsOperator,
@@ -24,7 +23,7 @@ try:
 except ImportError:  # Airflow 2
     from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
     from airflow.models.dag import DAG  # type: ignore[no-redef]
-    from airflow.models.variable import Variable  # type: ignore[assignment,no-redef]
+    from airflow.models.variable import Variable
 
 with DAG(
     "whole_workflow",
@@ -34,35 +33,29 @@ with DAG(
     max_active_runs=1,
     tags=["neptune-ml"],
 ) as dag:
-    # [START whole_workflow_export]
-    export = NeptuneMLStartExportJobOperator(
-        task_id="export",
-        output_s3_path="s3://my-bucket/export/{{ ds }}",
-        additional_params={
-            "neptune_ml": {
-                "version": "v2.0",
-                "targets": [{"node": "movie", "property": "genre", "type": "classification"}],
-            }
-        },
-        deferrable=True,
-    )
-    # [END whole_workflow_export]
-
     # [START whole_workflow_pipeline]
+    # A run that Airflow 3 was asked for may have no date but that.
+    began = "{{ dag_run.start_date.strftime('%Y%m%d-%H%M%S') }}"
     pipeline = NeptuneMLPipeline(
         group_id="movies",
-        process={
-            "input_data_s3_location": export.output,
-            "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
+        export={
+            "output_s3_path": f"s3://my-bucket/export/{began}",
+            "additional_params": {
+                "neptune_ml": {
+                    "version": "v2.0",
+                    "targets": [{"node": "movie", "property": "genre", "type": "classification"}],
+                }
+            },
         },
+        process={"processed_data_s3_location": f"s3://my-bucket/processed/{began}"},
         train={
-            "train_model_s3_location": "s3://my-bucket/models/{{ ds }}",
+            "train_model_s3_location": f"s3://my-bucket/models/{began}",
             "training_instance_type": "ml.g5.2xlarge",
             "max_hpo_number_of_training_jobs": 10,
         },
         deploy={
             # A new one in each run, beside the one that serves.
-            "endpoint_id": "movies-{{ dag_run.start_date.strftime('%Y%m%d-%H%M%S') }}",
+            "endpoint_id": f"movies-{began}",
             "update": False,
         },
         default_args={"deferrable": True},

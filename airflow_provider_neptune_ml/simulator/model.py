@@ -159,9 +159,9 @@ def operations() -> dict[str, Operation]:
 @functools.cache
 def _routes() -> dict[tuple[str, str, bool], Operation]:
     query = Operation(GREMLIN.operation, GREMLIN, "query", service_model().operation_model(GREMLIN.operation))
-    _, *path = query.route
+    _, path, has_id = query.route
     # Of which boto3 sends the POST.
-    queries = {(method, *path): query for method in ("GET", "POST")}
+    queries = {(method, path, has_id): query for method in ("GET", "POST")}
     return queries | {operation.route: operation for operation in operations().values()}
 
 

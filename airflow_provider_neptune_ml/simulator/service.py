@@ -1,4 +1,4 @@
-"""What the service, that of exports and queries check, change and answer."""
+"""The sixteen operations, the export service's three, and queries: what is checked, changed and answered."""
 
 from __future__ import annotations
 

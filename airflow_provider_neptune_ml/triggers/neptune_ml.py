@@ -228,7 +228,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
             kind = watch.spec.kind
-            xcoms = {
+            xcoms: dict[str, Any] = {
                 **xcoms_of(kind, description),
                 **kind.names_in(description),
                 "return_value": dict(description),
