@@ -170,6 +170,16 @@ class DagRun:
         content = self.api.call("GET", path)["content"]
         return "\n".join(_line(event) for event in content)
 
+    def error(self, task_id: str, *, try_number: int = 1) -> str:
+        """Return the first line of the exception that a task's try logged last; empty if there is none."""
+        path = f"{self._path}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        errors = [
+            error
+            for event in self.api.call("GET", path)["content"]
+            for error in event.get("error_detail") or []
+        ]
+        return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}".splitlines()[0] if errors else ""
+
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return a value that a task pushed."""
         return self.api.call("GET", f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
