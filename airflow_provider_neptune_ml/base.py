@@ -12,16 +12,19 @@ from jinja2 import Undefined
 
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
+from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, Position, Source, TaskLog, in_daemon
 from airflow_provider_neptune_ml.validation import normalized, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
     from datetime import datetime
 
     from typing_extensions import Self
 
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
+    from airflow_provider_neptune_ml.progress import Listener
 
 # What Airflow lets a Dag pass for a templated argument: its value, a template, or the output of a task.
 TemplatedText: TypeAlias = str | XComArg
@@ -31,8 +34,8 @@ TemplatedList: TypeAlias = Sequence[str | XComArg] | str | XComArg
 TemplatedDict: TypeAlias = Mapping[str, Any] | str | XComArg
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
-# The hook, the kill of an operator and the watch of a sensor.
-_MADE_TO_RUN = {"hook", "_kill", "_watch"}
+# The hook, the kill of an operator, the watch and the stage's log of a sensor.
+_MADE_TO_RUN = {"hook", "_kill", "_watch", "_stage_log"}
 
 
 class NeptuneMLTask(BaseOperator):
@@ -96,6 +99,10 @@ class NeptuneMLTask(BaseOperator):
         for name in made:
             del vars(copied)[name]
         return copied
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:  # noqa: ARG002
+        """Return what hears of each reply while this task waits in a worker."""
+        return ()
 
     @property
     def resource_id(self) -> str:
@@ -215,6 +222,30 @@ def hook_parameters_of(settings: object) -> dict[str, Any]:
     """Return the arguments of the hook that an object's connection arguments stand for."""
     renamed = {"botocore_config": "config"}
     return {renamed.get(field, field): getattr(settings, field) for field in CONNECTION_FIELDS}
+
+
+def task_log_of(task: Any, resource_id: str, start: Position = FROM_THE_FIRST) -> TaskLog:
+    """
+    Return what puts the log of a resource's stages into that of the task, in a worker.
+
+    :param task: the operator or sensor.
+    :param resource_id: the id of the resource.
+    :param start: where to begin (default: with the first event).
+    """
+
+    def submit(run: Callable[[Source], None]) -> Future[None]:
+        source = task.hook.logs  # in this thread, see there
+        return in_daemon(lambda: run(source))
+
+    return TaskLog(
+        task.kind,
+        resource_id,
+        log=task.log,
+        submit=submit,
+        print_log=task.print_log,
+        failure_log_lines=task.failure_log_lines,
+        start=start,
+    )
 
 
 class NoTaskInstance:

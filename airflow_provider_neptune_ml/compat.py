@@ -75,6 +75,28 @@ else:
         return XCom
 
 
+def cleared_xcom_keys(ti: Any) -> list[str]:
+    """Return the keys of the XComs that Airflow has cleared before this run of a task; none before 3.0."""
+    told = getattr(ti, "_ti_context_from_server", None)
+    return list(getattr(told, "xcom_keys_to_clear", None) or ())
+
+
+def end_of_last_poke(ti: Any) -> float | None:
+    """Return when the last poke of a rescheduled sensor ended (epoch seconds), if Airflow 2 tells it."""
+    if AIRFLOW_V_3_0_PLUS:
+        return None
+    from airflow.models.taskreschedule import TaskReschedule
+    from airflow.utils.session import create_session
+
+    try:
+        with create_session() as session:
+            pokes = TaskReschedule.stmt_for_task_instance(ti, descending=True).limit(1)
+            last = session.scalars(pokes).first()
+            return last.end_date.timestamp() if last else None
+    except Exception:  # whatever the database raises: what is printed depends on it, no more
+        return None
+
+
 def has_listeners() -> bool:
     """Tell whether a plugin has a listener, with which Airflow refuses tasks that end in the triggerer."""
     from airflow.listeners.listener import get_listener_manager
@@ -129,8 +151,10 @@ __all__ = [
     "XCom",
     "XComArg",
     "ask_store",
+    "cleared_xcom_keys",
     "conf",
     "decoded",
+    "end_of_last_poke",
     "get_current_context",
     "has_coroutines",
 ]

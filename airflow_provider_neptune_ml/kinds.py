@@ -75,12 +75,14 @@ class Stage:
     :param title: its name in messages.
     :param resource: the resource type in its ARN.
     :param log_group: the CloudWatch log group it writes to.
+    :param has_own_log_group: whether each resource has a group of its own, below that.
     """
 
     member: str
     title: str
     resource: str
     log_group: str
+    has_own_log_group: bool = False
 
     def log_of(self, part: Mapping[str, Any]) -> str:
         """
@@ -90,6 +92,16 @@ class Stage:
         """
         name = part.get("name") or "(unnamed)"
         return f"CloudWatch log group {self.log_group}, SageMaker {self.resource} {name}."
+
+    def log_streams(self, name: str) -> tuple[str, str]:
+        """
+        Return the log group, and how the names of the log streams in it begin.
+
+        https://docs.aws.amazon.com/sagemaker/latest/dg/logging-cloudwatch.html
+
+        :param name: the name of the SageMaker resource.
+        """
+        return (f"{self.log_group}/{name}", "") if self.has_own_log_group else (self.log_group, name)
 
 
 @dataclass(frozen=True)
@@ -283,7 +295,7 @@ ENDPOINTS = ResourceKind(
     list_operation="ListMLEndpoints",
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
-    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints"),),
+    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", has_own_log_group=True),),
 )
 
 KINDS: dict[str, ResourceKind] = {

@@ -22,7 +22,8 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
-from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
+from airflow_provider_neptune_ml.kinds import Phase, ResourceKind, Stage
+from airflow_provider_neptune_ml.progress import Listener, Progress
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     Log,
@@ -159,15 +160,15 @@ class Watch:
 
     :param wait: the wait.
     :param log: where the progress goes.
-    :param on_progress: called with the description when the status or the stage has changed; quick, and never
-        raising (default: none).
+    :param on_progress: called with each reply, before it ends the wait; quick, and never raising (default:
+        none).
     :param taken_over: whether another process has waited before and logged the status: until that changes,
         this one logs it at a random moment within a heartbeat, not at its first poll (default: False).
     """
 
     __slots__ = (
         *("spec", "log", "on_progress", "taken_over"),
-        *("_goal", "_errors", "_progress", "_logged", "_logged_at", "_unknown"),
+        *("_goal", "_errors", "_progress", "_stage", "_logged", "_logged_at", "_unknown"),
     )
 
     def __init__(
@@ -175,7 +176,7 @@ class Watch:
         wait: Wait,
         *,
         log: Log,
-        on_progress: Callable[[Description], object] | None = None,
+        on_progress: Listener | None = None,
         taken_over: bool = False,
     ) -> None:
         self.spec = wait
@@ -185,6 +186,8 @@ class Watch:
         self._goal = wait.goal
         self._errors: RetryBudget | None = None
         self._progress = ""
+        # The one at work in the last reply.
+        self._stage: Stage | None = None
         self._logged = ""
         self._logged_at = 0.0
         self._unknown: frozenset[str] = frozenset()
@@ -306,7 +309,9 @@ class Watch:
             self._errors.end(now)
             self._errors = None
         status = one_line(description.get("status") or "")
+        before = self._progress
         self._report(description, status, now)
+        self._tell(description, is_change=self._progress != before)
         if status.casefold() in self._goal.good:
             return description
         if status.casefold() in self._goal.bad:
@@ -339,8 +344,6 @@ class Watch:
             self._logged_at = now - random.uniform(0, HEARTBEAT_SECONDS)  # noqa: S311
         elif progress != self._progress:
             self._logged_at = -math.inf
-        if progress != self._progress and self.on_progress:
-            self.on_progress(description)
         self._progress = progress
         if now - self._logged_at < HEARTBEAT_SECONDS:
             return
@@ -352,6 +355,16 @@ class Watch:
             if url := _log_url(self.spec.kind, description):
                 self.log.info("CloudWatch log: %s", url)
         self._logged, self._logged_at = progress, now
+
+    def _tell(self, description: Description, *, is_change: bool) -> None:
+        kind, before = self.spec.kind, self._stage
+        if is_change:
+            current = kind.current_stage(description)
+            self._stage = current and current[0]
+        if self.on_progress:
+            ended = before if before is not self._stage else None
+            parts = ((stage, part) for stage, part in kind.stages_in(description) if stage is ended)
+            self.on_progress(Progress(kind, description, is_change, next(parts, None)))
 
 
 def _log_url(kind: ResourceKind, description: Description) -> str:

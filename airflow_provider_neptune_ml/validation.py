@@ -23,6 +23,8 @@ _ID_WORDS = f"{ID_RULE}, and not 'None', which a template makes of a missing val
 MAX_SECONDS = 1e9
 # The service's numbers are of 32 bits.
 _MAX_COUNT = 2**31 - 1
+# As many as one reply of CloudWatch Logs holds.
+_MAX_LOG_LINES = 10_000
 _MAX_SHOWN = 200
 _CREDENTIALS = re.compile(r"//[^/\s@]+@")
 _MASK = "***"
@@ -145,6 +147,19 @@ def validate_flag(name: str, value: object) -> bool:
     if flag is None:
         raise ValueError(f"{name}={cut(value)} must be {_FLAG_WORDS}")
     return flag
+
+
+def validated(name: str, value: object) -> Any:
+    """
+    Return an argument that has to be known by now, as what its name promises.
+
+    :raises ValueError: names the argument, the value and the rule.
+    """
+    restored = normalized(name, value, optional=False)
+    if restored is None or is_templated(restored):
+        raise ValueError(f"{name}={cut(value)} must be {_RULES[name].words}")
+    validate({name: restored})
+    return restored
 
 
 def is_id(value: object) -> bool:
@@ -456,6 +471,12 @@ _RULES: dict[str, _Rule] = {
     "target_statuses": _Rule("a list of one or more terminal statuses", _is_texts, _texts),
     "enable_managed_spot_training": _FLAG,
     "update": _FLAG,
+    "print_log": _FLAG,
+    "failure_log_lines": _Rule(
+        f"a whole number of lines, 0 or more and at most {_MAX_LOG_LINES}",
+        lambda value: _is_count(value) and value <= _MAX_LOG_LINES,
+        _number,
+    ),
     "additional_parameters": _Rule(
         "a dict of request members, of plain values", _is_plain_dict, _members, may_hold_secrets=True
     ),

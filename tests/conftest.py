@@ -36,6 +36,8 @@ for name in list(os.environ):
     if name.startswith(("AWS_", "AIRFLOW_CONN_")):
         del os.environ[name]
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+# The log of a job that fails in a test is looked for where nobody listens.
+os.environ["AWS_ENDPOINT_URL_LOGS"] = "http://127.0.0.1:9"
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS

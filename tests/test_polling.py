@@ -29,6 +29,7 @@ from airflow_provider_neptune_ml.kinds import (
     ResourceKind,
 )
 from airflow_provider_neptune_ml.polling import Wait, Watch
+from airflow_provider_neptune_ml.progress import Listeners, Progress
 from airflow_provider_neptune_ml.retries import (
     _JITTER,
     RetryBudget,
@@ -245,6 +246,39 @@ def test_stage_of_a_job_that_has_two(driver: Any, lines: list[str]) -> None:
     driver(watch(DATA_PROCESSING), Service(only, reply("Completed")))
 
     assert [lines.count(word) for word in ("stage 'processing' InProgress", "stage")] == [1, 1]
+
+
+def test_listeners(driver: Any, lines: list[str]) -> None:
+    """Each reply is told before it ends the wait: whether it is a change, and which stage has ended."""
+    heard: list[tuple[str, bool, Any]] = []
+
+    def listen(progress: Progress) -> None:
+        ended = progress.ended and (progress.ended[0].member, progress.ended[1]["status"])
+        heard.append((progress.description["status"], progress.is_change, ended))
+
+    def fail(progress: Progress) -> None:
+        raise RuntimeError("API server: 503")
+
+    first, second = {"processingJob": {"status": "InProgress"}}, {"hpoJob": {"status": "InProgress"}}
+    done = {"processingJob": {"status": "Completed"}}
+    service = Service(
+        *[reply("InProgress", **first)] * 2,
+        *[reply("InProgress", **done, **second)] * 2,
+        reply("Failed", **done, hpoJob={"status": "Failed"}),
+    )
+    listeners = Listeners(logging.getLogger("watch"), fail, listen)
+
+    with pytest.raises(NeptuneMLFailedError):
+        driver(watch(on_progress=listeners), service)
+
+    assert heard == [
+        ("InProgress", True, None),
+        ("InProgress", False, None),
+        ("InProgress", True, ("processingJob", "Completed")),
+        ("InProgress", False, None),
+        ("Failed", True, None),
+    ]
+    assert lines.count("Progress not shown: RuntimeError: API server: 503") == 1
 
 
 def test_a_wait_that_was_taken_over(driver: Any, lines: list[str]) -> None:

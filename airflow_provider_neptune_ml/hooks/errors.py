@@ -259,7 +259,7 @@ def translate_setup(
     transient = isinstance(error, (ConnectionError, HTTPClientError, CredentialRetrievalError, RuntimeError))
     if isinstance(error, ClientError):
         # A call of another service, such as STS's AssumeRole.
-        transient = _is_transient(error)
+        transient = is_transient(error)
     return not_sent(
         f"{subject}: no AWS credentials to sign the request with: {_said_by(error)}. Check aws_conn_id"
         f" ({aws_conn_id!r}), or set iam_auth to false for a cluster without IAM authentication.",
@@ -282,7 +282,7 @@ def _refused(error: ClientError, request: Request) -> NeptuneMLServiceError:
     request_id = one_line(response.get("requestId") or response["ResponseMetadata"].get("RequestId") or "")
     # What isn't JSON has the HTTP status for a code.
     foreign = not response.get("detailedMessage") and (not code or code.isdigit())
-    transient = _is_transient(error)
+    transient = is_transient(error)
     is_get = request.operation == request.kind.get_operation
     not_found = is_get and not transient and http_status in (400, 404) and code in _NOT_FOUND_CODES
     ambiguous = (http_status == 408 or http_status >= 500) and code not in _THROTTLING_CODES
@@ -384,7 +384,8 @@ def _distrust(error: Exception) -> str:
     return ""
 
 
-def _is_transient(error: ClientError) -> bool:
+def is_transient(error: ClientError) -> bool:
+    """Tell whether the same request may well be answered a moment later."""
     code, detail = _said(error)
     http_status = _http_status(error)
     return (

@@ -41,20 +41,23 @@ class _Body:
 
 
 class _BoundedSession:
-    """A client's HTTP session that gives up replies of Neptune ML which are too long."""
+    """A client's HTTP session that gives up replies which are too long."""
 
-    def __init__(self, session: _Session) -> None:
+    def __init__(self, session: _Session, path: str, longest: int, part: int) -> None:
         self._session = session
+        self._path = path
+        self._longest = longest
+        self._part = part
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
-        if not urlsplit(request.url).path.startswith("/ml/"):
+        if not urlsplit(request.url).path.startswith(self._path):
             # The client's other operations may answer with as much as a user asks for.
             return self._session.send(request)
         # Or the session reads it all.
         request.stream_output = True
         response: Any = self._session.send(request)
         try:
-            content = _read(response.raw, request.url)
+            content = _read(response.raw, request.url, self._longest, self._part)
         except (ReadTimeoutError, ResponseParserError):
             response.raw.close()
             raise
@@ -71,18 +74,27 @@ class _BoundedSession:
         self._session.close()
 
 
-def bound_replies(client: Any) -> None:
-    """Have a client give up replies of Neptune ML that are too long."""
-    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session)
+def bound_replies(
+    client: Any, path: str = "/ml/", longest: int = _LONGEST_REPLY_BYTES, part: int = _PART_BYTES
+) -> None:
+    """
+    Have a client give up replies that are too long.
+
+    :param client: the client.
+    :param path: how the paths of the requests begin that it is about.
+    :param longest: how many bytes are too many.
+    :param part: how many are read before the time is looked at.
+    """
+    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session, path, longest, part)
 
 
-def _read(raw: Any, url: str) -> bytes:
+def _read(raw: Any, url: str, longest: int, part_bytes: int) -> bytes:
     parts, size, until = [], 0, time.monotonic() + _LONGEST_REPLY_SECONDS
-    for part in raw.stream(_PART_BYTES):
+    for part in raw.stream(part_bytes):
         parts.append(part)
         size += len(part)
-        if size > _LONGEST_REPLY_BYTES:
-            raise ResponseParserError(f"more than {_LONGEST_REPLY_BYTES} bytes")
+        if size > longest:
+            raise ResponseParserError(f"more than {longest} bytes")
         if time.monotonic() >= until:
             raise ReadTimeoutError(endpoint_url=url)
     return b"".join(parts)

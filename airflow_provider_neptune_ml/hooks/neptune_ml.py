@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
     from airflow_provider_neptune_ml.compat import Connection
+    from airflow_provider_neptune_ml.hooks.logs import LogSource
 
 T = TypeVar("T")
 
@@ -139,6 +140,7 @@ class NeptuneMLHook(AwsBaseHook):
         self.neptune_ml_conn_id: str = given.pop("neptune_ml_conn_id")
         super().__init__(**given, config=client_config("botocore_config", config), client_type="neptunedata")
         self._clients = Clients(self, time.monotonic())
+        self._logs: LogSource | None = None
         self._renewing = threading.Lock()
         self._renewal_tried_at = -math.inf
 
@@ -215,6 +217,16 @@ class NeptuneMLHook(AwsBaseHook):
         """The client of a kill: short time-outs, one attempt. Build it ahead: a kill has no time for it."""
         return self._clients.urgent_conn
 
+    @property
+    def logs(self) -> LogSource:
+        """What reads CloudWatch Logs with the same settings; as of the last time they were read."""
+        from airflow_provider_neptune_ml.hooks.logs import LogSource
+
+        clients = self._clients
+        if self._logs is None or self._logs.clients is not clients:
+            self._logs = LogSource(self, clients)
+        return self._logs
+
     # What the clients are built of, see clients.py
 
     def read_cluster(self) -> NeptuneMLConnection:
@@ -227,8 +239,16 @@ class NeptuneMLHook(AwsBaseHook):
 
     def read_aws_connection(self) -> AwsConnectionWrapper:
         """Read the AWS connection, and put the cluster's endpoint and region into it."""
+        return self.aws_settings(signed=self.cluster.iam_auth)
+
+    def aws_settings(self, *, signed: bool) -> AwsConnectionWrapper:
+        """
+        Return the settings of clients.
+
+        :param signed: whether their requests are signed, so that the AWS connection has to be read.
+        """
         cluster = self.cluster
-        if cluster.iam_auth:
+        if signed:
             try:
                 # Not by the attribute, which is the clients' here.
                 wrapper: AwsConnectionWrapper = vars(AwsGenericHook)["conn_config"].func(self)
@@ -266,7 +286,11 @@ class NeptuneMLHook(AwsBaseHook):
             session: Session = super().get_session(region_name=region_name, deferrable=deferrable)
         else:
             session = Session(region_name=region_name)
-        # What it has read of botocore's data is most of what a client costs.
+        return self.share_data(session)
+
+    @staticmethod
+    def share_data(session: Session) -> Session:
+        """Have a session share what it reads of botocore's data: most of what a client costs."""
         core = session._session
         core.register_component("data_loader", _data_loader(core.get_config_variable("data_path")))
         return session

@@ -21,6 +21,7 @@ from airflow_provider_neptune_ml.base import (
     execution_deadline,
     limit_of,
     task_instance_of,
+    task_log_of,
 )
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
@@ -38,6 +39,7 @@ from airflow_provider_neptune_ml.exceptions import (
     full_stop,
     restored_error,
 )
+from airflow_provider_neptune_ml.logs import DEFAULT_FAILURE_LOG_LINES, Position, TaskLog, seconds_left
 from airflow_provider_neptune_ml.operators.kill import Kill
 from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker
 from airflow_provider_neptune_ml.operators.submission import Submission
@@ -48,6 +50,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -61,6 +64,7 @@ from airflow_provider_neptune_ml.validation import (
     validate_alternatives,
     validate_flag,
     validate_seconds,
+    validated,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +91,8 @@ class NeptuneMLOperator(NeptuneMLTask):
     not_found_grace: ClassVar[float] = 0.0
     cancel_on_kill: bool = False
     cancel_on_timeout: bool | None = None
+    print_log: bool = False
+    failure_log_lines: int = 0
     _has_deferred = False
 
     def __init__(
@@ -118,7 +124,10 @@ class NeptuneMLOperator(NeptuneMLTask):
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
         if event["status"] == "failed":
-            raise NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
+            failure = NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
+            if not event.get("log_is_printed"):
+                self._print_rest(self._log_of(failure.resource_id), context, failure.description, failed=True)
+            raise failure
         if event["status"] != "success":
             if event["status"] == "timeout":
                 raise NeptuneMLTimeoutError(event["message"])
@@ -135,15 +144,40 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.kill.raise_if_received()
         if self.deferrable:
             self._defer(context, resource_id, started_at)
+        log = self._log_of(resource_id, started_at)
         watch = Watch(
             self._wait(resource_id, started_at),
             log=self.log,
-            on_progress=lambda _: self.kill.appeared(),
+            on_progress=Listeners(self.log, *self.listeners(context), log.follow),
         )
-        description = watch.wait(
-            lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
-        )
+        try:
+            description = watch.wait(
+                lambda left: self._describe(resource_id, left), sleep=self.kill.sleep, now=time.time
+            )
+        except NeptuneMLFailedError as error:
+            self._print_rest(log, context, error.description, failed=True)
+            raise
+        except BaseException:
+            log.close()
+            raise
+        self._print_rest(log, context, description)
         return self._finish(context, resource_id, description)
+
+    def _log_of(self, resource_id: str, started_at: float = 0.0) -> TaskLog:
+        """Return what prints the log of a resource; of one that is updated, from now on."""
+        is_update = is_set(getattr(self, "update", False))
+        return task_log_of(self, resource_id, Position(int(started_at * 1000) if is_update else 0))
+
+    def _print_rest(
+        self, log: TaskLog, context: Context, description: Mapping[str, Any], *, failed: bool = False
+    ) -> None:
+        """Print what is left of the log, before Airflow gives the task up."""
+        seconds = seconds_left(execution_deadline(self, context), time.time())
+        log.settle(description, failed=failed, seconds=seconds, check=self.kill.raise_if_received)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
+        """Return what hears of each reply while this task waits in a worker."""
+        return (lambda _: self.kill.appeared(), *super().listeners(context))
 
     def _defer(self, context: Context, resource_id: str, started_at: float) -> NoReturn:
         trigger = self._trigger(context, resource_id, started_at)
@@ -158,6 +192,8 @@ class NeptuneMLOperator(NeptuneMLTask):
             **wait.serialize(),
             cancel_on_kill=self.cancel_on_kill and self._is_ours,
             cancel_on_timeout=self.cancel_on_timeout and self._is_ours,
+            print_log=self.print_log,
+            log_start=started_at if is_set(getattr(self, "update", False)) else 0.0,
             hook_parameters=self.hook_parameters,
         )
 
@@ -215,6 +251,10 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
     :param cancel_on_kill: Whether the job is cancelled when the task is killed (default: True).
     :param cancel_on_timeout: Whether the job is cancelled when ``timeout`` or ``execution_timeout`` has
         passed, or the wait for it fails and no retry follows (default: True).
+    :param print_log: Whether the CloudWatch events of the stage at work are printed in the task's log, each
+        cut to 1,000 characters (default: False). Needs ``logs:FilterLogEvents``.
+    :param failure_log_lines: How many of the last lines of the failed stage's CloudWatch log are printed when
+        the job has failed; 0: none (default: 50). Needs ``logs:FilterLogEvents``.
     :param additional_parameters: Members of the request that the HTTP API takes and boto3 doesn't know yet,
         by their name in the API, such as ``{"modelName": "custom"}`` (default: none). (templated)
     :return: The id.
@@ -233,6 +273,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         durable: bool = True,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
+        print_log: bool = False,
+        failure_log_lines: int = DEFAULT_FAILURE_LOG_LINES,
         additional_parameters: TemplatedDict | None = None,
         **kwargs: Any,
     ) -> None:
@@ -240,6 +282,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.durable = validate_flag("durable", durable)
         self.cancel_on_kill = validate_flag("cancel_on_kill", cancel_on_kill)
         self.cancel_on_timeout = validate_flag("cancel_on_timeout", cancel_on_timeout)
+        self.print_log = validated("print_log", print_log)
+        self.failure_log_lines = validated("failure_log_lines", failure_log_lines)
         self.additional_parameters: Any = additional_parameters
         self._pushed: dict[str, Any] = {}
 

@@ -104,6 +104,8 @@ def trigger_arguments(sensor: NeptuneMLSensor, wait: Wait) -> dict[str, Any]:
         "end_from_trigger": can_end,
         "fail_from_trigger": can_end and not needs_worker,
         "soft_fail": sensor.soft_fail,
+        "print_log": sensor.print_log,
+        "failure_log_lines": sensor.failure_log_lines,
         "hook_parameters": sensor.hook_parameters,
     }
 

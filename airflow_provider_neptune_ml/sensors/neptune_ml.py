@@ -16,6 +16,7 @@ from airflow_provider_neptune_ml.base import (
     deadline_of,
     execution_deadline,
     task_instance_of,
+    task_log_of,
 )
 from airflow_provider_neptune_ml.compat import (
     AirflowException,
@@ -34,11 +35,13 @@ from airflow_provider_neptune_ml.exceptions import (
     restored_error,
 )
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
+from airflow_provider_neptune_ml.logs import DEFAULT_FAILURE_LOG_LINES, Position, TaskLog, seconds_left
 from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
     validated_targets,
 )
+from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
     EndFromTrigger,
@@ -48,7 +51,13 @@ from airflow_provider_neptune_ml.sensors.from_trigger import (
     obstacle_to_start,
     trigger_arguments,
 )
-from airflow_provider_neptune_ml.validation import is_templated, validate_flag, validate_seconds
+from airflow_provider_neptune_ml.sensors.log_position import earlier_position, remember_position
+from airflow_provider_neptune_ml.validation import (
+    is_templated,
+    validate_flag,
+    validate_seconds,
+    validated,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -90,6 +99,10 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         All of them: wait for any terminal status. (templated)
     :param unreachable_timeout: Time in seconds, or a timedelta, of transient errors alone (throttling, 5xx,
         no connection) after which the sensor fails (default: 600).
+    :param print_log: Whether the CloudWatch events of the stage at work are printed in the task's log, each
+        cut to 1,000 characters (default: False). Needs ``logs:FilterLogEvents``.
+    :param failure_log_lines: How many of the last lines of the failed stage's CloudWatch log are printed when
+        the sensor fails with it; 0: none (default: 50). Needs ``logs:FilterLogEvents``.
     :param deferrable: Whether to wait in the triggerer (default: ``[operators] default_deferrable``).
     :param start_from_trigger: Whether to begin there (default: False).
     :param end_from_trigger: Whether to end there (default: False).
@@ -107,12 +120,15 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
     _wants_to_end_from_trigger = False
     _obstacle: str | None = None
     _watch: Watch | None = None
+    _stage_log: TaskLog | None = None
 
     def __init__(
         self,
         *,
         target_statuses: TemplatedList | None = None,
         unreachable_timeout: float | timedelta = DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
+        print_log: bool = False,
+        failure_log_lines: int = DEFAULT_FAILURE_LOG_LINES,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         start_from_trigger: bool = False,
         end_from_trigger: bool = False,
@@ -126,6 +142,8 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
         super().__init__(**kwargs)
         self.target_statuses: Any = target_statuses
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
+        self.print_log = validated("print_log", print_log)
+        self.failure_log_lines = validated("failure_log_lines", failure_log_lines)
         self.deferrable = validate_flag("deferrable", deferrable)
         self.end_from_trigger = validate_flag("end_from_trigger", end_from_trigger)
         self._wants_to_start_from_trigger = validate_flag("start_from_trigger", start_from_trigger)
@@ -199,23 +217,43 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
             return event["description"]
+        if event["status"] == "failed" and not event.get("log_is_printed"):
+            log = task_log_of(self, event["resource_id"])
+            self._print_rest(log, context, event["description"], failed=True)
         if event["status"] in _ERRORS:
             raise _ERRORS[event["status"]](event["message"])
         raise restored_error(event["message"], event.get("error"))
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. Transient errors are retried here: a rescheduled sensor does not know since when."""
-        watch = self._watch = self._watch or self._new_watch(context)
+        log = self._stage_log = self._stage_log or self._new_log(context)
+        watch = self._watch = self._watch or self._new_watch(context, log)
         try:
             while (description := watch.poll(self._describe, time.time)) is None:
                 if not watch.is_retrying:
+                    if self.reschedule and self.print_log:
+                        self._print_rest(log, context, log.latest)
+                        remember_position(context, log.position)
                     return PokeReturnValue(is_done=False)
                 time.sleep(watch.pause(time.time()))
         except NeptuneMLTimeoutError as error:
             raise AirflowSensorTimeout(str(error)) from None
         except NeptuneMLFailedError as error:
+            self._print_rest(log, context, error.description, failed=True)
             raise AirflowFailException(str(error)) from None
+        self._print_rest(log, context, description)
         return PokeReturnValue(is_done=True, xcom_value=dict(description))
+
+    def _new_log(self, context: Context) -> TaskLog:
+        remembers = self.reschedule and self.print_log
+        return task_log_of(self, self.resource_id, earlier_position(context) if remembers else Position())
+
+    def _print_rest(
+        self, log: TaskLog, context: Context, description: Mapping[str, Any], *, failed: bool = False
+    ) -> None:
+        """Print what is left of the log, before Airflow gives the task up."""
+        deadline = min(self._first_poke(context) + self.timeout, execution_deadline(self, context))
+        log.settle(description, failed=failed, seconds=seconds_left(deadline, time.time()))
 
     def _get_next_poke_interval(
         self, started_at: datetime | float, run_duration: Callable[[], float], poke_count: int
@@ -225,9 +263,10 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             return super()._get_next_poke_interval(started_at, run_duration, poke_count)
         return self._watch.pause(time.time())
 
-    def _new_watch(self, context: Context) -> Watch:
+    def _new_watch(self, context: Context, log: TaskLog) -> Watch:
         started_at = self._first_poke(context)
-        return Watch(self.wait(started_at), log=self.log)
+        listeners = Listeners(self.log, *self.listeners(context), log.follow)
+        return Watch(self.wait(started_at), log=self.log, on_progress=listeners)
 
     def wait(self, started_at: float, latest: float = math.inf) -> Wait:
         """Describe the wait, from when until when at the latest (both in seconds since the epoch)."""

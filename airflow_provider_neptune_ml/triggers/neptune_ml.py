@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,7 +25,16 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     error_state,
 )
-from airflow_provider_neptune_ml.kinds import find_kind
+from airflow_provider_neptune_ml.kinds import ResourceKind, find_kind
+from airflow_provider_neptune_ml.logs import (
+    DEFAULT_FAILURE_LOG_LINES,
+    FROM_THE_FIRST,
+    Position,
+    Source,
+    TaskLog,
+    seconds_left,
+    taken_over_at,
+)
 from airflow_provider_neptune_ml.polling import (
     AIRFLOW_TIMEOUT_MARGIN_SECONDS,
     DEFAULT_POLL_INTERVAL_SECONDS,
@@ -34,6 +43,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
+from airflow_provider_neptune_ml.progress import Listener, Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -41,7 +51,7 @@ from airflow_provider_neptune_ml.retries import (
 )
 from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
-from airflow_provider_neptune_ml.triggers.threads import in_thread, with_hook
+from airflow_provider_neptune_ml.triggers.threads import LOGS, in_thread, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
     AIRFLOW_CALLS_ON_KILL,
     CancelReason,
@@ -92,6 +102,10 @@ class NeptuneMLJobTrigger(BaseTrigger):
     :param end_from_trigger: Whether the task succeeds from here, without a worker (default: False).
     :param fail_from_trigger: Whether it fails from here too (default: False).
     :param soft_fail: Whether a task that would fail from here is skipped instead (default: False).
+    :param print_log: Whether the CloudWatch events of the stage at work are printed (default: False).
+    :param failure_log_lines: How many of the last lines of the failed stage's log are printed where the task
+        fails from here; 0: none (default: 50).
+    :param log_start: From when on events are printed, in seconds since the epoch (default: the first).
     :param hook_parameters: The arguments of the hook.
     """
 
@@ -117,6 +131,9 @@ class NeptuneMLJobTrigger(BaseTrigger):
         end_from_trigger: bool = False,
         fail_from_trigger: bool = False,
         soft_fail: bool = False,
+        print_log: bool = False,
+        failure_log_lines: int = DEFAULT_FAILURE_LOG_LINES,
+        log_start: float = 0.0,
         hook_parameters: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -136,6 +153,9 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.end_from_trigger = end_from_trigger
         self.fail_from_trigger = fail_from_trigger
         self.soft_fail = soft_fail
+        self.print_log = print_log
+        self.failure_log_lines = failure_log_lines
+        self.log_start = log_start
         self.hook_parameters = hook_parameters or {}
         self._unresolved = ""
         self._ends_at: float | None = None
@@ -163,20 +183,22 @@ class NeptuneMLJobTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire an event that says how."""
         try:
-            watch = self._watch()
+            watch, log = self._watch()
         except ValueError as error:
             yield self._event("unresolved", message=self._unresolved or str(error))
             return
         self._ends_at = watch.spec.deadline
         try:
-            event = await self._end_of(watch)
+            event = await self._end_of(watch, log)
         except asyncio.CancelledError:
             if not AIRFLOW_CALLS_ON_KILL:
                 await self.on_kill()
             raise
+        finally:
+            log.close()
         yield event
 
-    async def _end_of(self, watch: Watch) -> TriggerEvent:
+    async def _end_of(self, watch: Watch, log: TaskLog) -> TriggerEvent:
         try:
             # Waits that a triggerer takes over together should not all poll at once.
             first = min(_FIRST_POLL_SHARE * self.poll_interval, _FIRST_POLL_SECONDS)
@@ -187,9 +209,16 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 error.add_sentence(await _promptly(self._cancel_late()))
             return self._failure("timeout", str(error))
         except NeptuneMLFailedError as error:
-            return self._failure("failed", str(error), description=dict(error.description))
+            await self._print_rest(log, error.description, failed=True)
+            return self._failure(
+                "failed",
+                str(error),
+                description=dict(error.description),
+                log_is_printed=log.is_complete,
+            )
         except NeptuneMLError as error:
             return self._failure("error", str(error), error=error_state(error))
+        await self._print_rest(log, description)
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
             return _ending(TaskSuccessEvent(xcoms={"return_value": dict(description)}), event)
@@ -270,7 +299,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLError as error:
             return error
 
-    def _watch(self) -> Watch:
+    def _watch(self) -> tuple[Watch, TaskLog]:
         if self._unresolved or not is_id(self.resource_id):
             raise ValueError(f"the id is rendered as {self.resource_id!r}")
         kind = find_kind(self.kind)
@@ -294,7 +323,38 @@ class NeptuneMLJobTrigger(BaseTrigger):
             not_found_grace=self.not_found_grace,
         )
         taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
-        return Watch(wait, log=self.log, taken_over=taken_over)
+        log = self._log_of(kind, taken_over_at(time.time()) if taken_over else FROM_THE_FIRST)
+        listeners = Listeners(self.log, *self._listeners(), log.follow)
+        return Watch(wait, log=self.log, on_progress=listeners, taken_over=taken_over), log
+
+    def _listeners(self) -> tuple[Listener, ...]:
+        """Return what hears of each reply; it must not block the event loop."""
+        return ()
+
+    def _log_of(self, kind: ResourceKind, start: Position) -> TaskLog:
+        return TaskLog(
+            kind,
+            self.resource_id,
+            log=self.log,
+            submit=lambda run: asyncio.ensure_future(self._read_log(run)),
+            print_log=self.print_log,
+            failure_log_lines=self.failure_log_lines if self.fail_from_trigger else 0,
+            start=max(start, Position(int(self.log_start * 1000))),
+        )
+
+    async def _read_log(self, run: Callable[[Source], None]) -> None:
+        try:
+            await with_hook(self.hook_parameters, lambda hook: run(hook.logs), threads=LOGS)
+        except Exception as error:  # whatever it is: no log fails a task
+            self.log.warning("%r: CloudWatch log not read: %s", self.resource_id, one_line(error))
+
+    async def _print_rest(self, log: TaskLog, description: Description, *, failed: bool = False) -> None:
+        """Print what is left of the log, before Airflow times the task out."""
+        seconds = seconds_left(self._ends_at, time.time())
+        reading: Any = log.finish(description, failed=failed, seconds=seconds)
+        if reading is not None:
+            await asyncio.wait((reading,), timeout=seconds)
+        log.close(reading)
 
     async def _describe(self) -> Description:
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))

@@ -127,6 +127,8 @@ class _Purpose(Executor):
 
 
 _POLLS, _KILLS, _AIRFLOW = Threads(), Threads(), Threads()
+# Few: what they print takes time from the event loop.
+LOGS = Threads(limit_of_one=4)
 
 
 async def in_thread(call: Callable[[], T], threads: Threads | None = None, purpose: str = "") -> T:
@@ -148,7 +150,11 @@ async def in_thread(call: Callable[[], T], threads: Threads | None = None, purpo
 
 
 async def with_hook(
-    parameters: Mapping[str, Any], call: Callable[[NeptuneMLHook], T], *, urgent: bool = False
+    parameters: Mapping[str, Any],
+    call: Callable[[NeptuneMLHook], T],
+    *,
+    urgent: bool = False,
+    threads: Threads | None = None,
 ) -> T:
     """
     Return what a call of the shared hook returns, without blocking the event loop.
@@ -158,6 +164,7 @@ async def with_hook(
     :param parameters: The arguments of the hook.
     :param call: What to do with it, in a thread.
     :param urgent: Whether it must not wait behind polls (default: False).
+    :param threads: The threads (default: those for polls, or for what is urgent).
     """
 
     def run() -> T:
@@ -166,4 +173,5 @@ async def with_hook(
 
         return call(shared_hook(parameters))
 
-    return await in_thread(run, _KILLS if urgent else _POLLS, json.dumps(parameters, sort_keys=True))
+    chosen = threads or (_KILLS if urgent else _POLLS)
+    return await in_thread(run, chosen, json.dumps(parameters, sort_keys=True))

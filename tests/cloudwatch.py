@@ -1,0 +1,76 @@
+"""CloudWatch Logs and S3 over HTTP, by moto's server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+REGION = "us-east-1"
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+PROCESSING = "/aws/sagemaker/ProcessingJobs"
+
+
+@dataclass
+class CloudWatch:
+    """An account of AWS: where it listens, and what tests write to it."""
+
+    url: str
+
+    def client(self, service: str = "logs") -> Any:
+        """Return a client of it."""
+        return boto3.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
+
+    def write(self, group: str, stream: str, *messages: str, at: float | None = None) -> None:
+        """Write events, a millisecond apart, into a stream, which is made if there is none."""
+        logs = self.client()
+        _unless_there(logs, lambda: logs.create_log_group(logGroupName=group))
+        _unless_there(logs, lambda: logs.create_log_stream(logGroupName=group, logStreamName=stream))
+        began = int((time.time() if at is None else at) * 1000) - len(messages)
+        events = [{"timestamp": began + number, "message": text} for number, text in enumerate(messages)]
+        logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+
+    def write_stage(self, description: Any, member: str, *messages: str, at: float | None = None) -> None:
+        """Write events into the log of a processing job that is a stage."""
+        self.write(PROCESSING, f"{description[member]['name']}/algo-1-1770000000", *messages, at=at)
+
+
+def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str, **extra: Any) -> None:
+    """Set the default AWS connection, to an account at a URL."""
+    settings = {"endpoint_url": url, "region_name": REGION, **extra}
+    connection = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": settings}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(connection))
+
+
+@contextmanager
+def moto_server() -> Iterator[CloudWatch]:
+    """Run an account."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield CloudWatch(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+def _unless_there(logs: Any, make: Any) -> None:
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
+        make()
+
+
+def lines_of(logged: str, marks: Sequence[str] = ("[algo-1]",)) -> list[str]:
+    """Return what was printed of a log, in its order."""
+    return [
+        line[line.index(mark) :].split("  ")[0].rstrip()
+        for line in logged.splitlines()
+        for mark in marks
+        if mark in line
+    ]
