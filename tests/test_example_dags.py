@@ -267,6 +267,11 @@ def test_train_several_models(fast: Simulator) -> None:
 @pytest.mark.parametrize(("answer", "deployed"), [("Approve", "success"), ("Reject", "skipped")])
 def test_approve_deployment(fast: Simulator, answer: str, deployed: str) -> None:
     """The model is deployed when somebody has approved it, and not when somebody has rejected it."""
+    # Two threads that import Airflow's models at once wait for each other: they are complete before.
+    from sqlalchemy.orm import configure_mappers
+
+    load("approve_deployment")
+    configure_mappers()
     over = Event()
     with ThreadPoolExecutor(1) as person:
         answered = person.submit(decide, "approve_deployment", "approve", answer, over)
@@ -298,11 +303,11 @@ def decide(dag_id: str, task_id: str, answer: str, over: Event) -> None:
             )
             if waiting is None:
                 continue
-            if not ASKS_PEOPLE:
-                waiting.state = "success" if answer == "Approve" else "failed"
-            else:
+            if ASKS_PEOPLE:
                 respond(waiting, answer, session)
-            return
+                return
+            # Once more if need be: dag.test() may be about to store "up_for_reschedule".
+            waiting.state = "success" if answer == "Approve" else "failed"
 
 
 def respond(waiting: Any, answer: str, session: Any) -> None:
