@@ -76,16 +76,24 @@ class RestApi:
             return {}
         return {name: part["status"] for name, part in reply.items() if part["status"]}
 
-    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None, *, within: float = 90) -> DagRun:
+    def trigger(
+        self,
+        dag_id: str,
+        conf: Mapping[str, object] | None = None,
+        *,
+        within: float = 90,
+        logical_date: str | None = None,
+    ) -> DagRun:
         """Start a Dag run, as soon as Airflow has read the Dag file.
 
         :param conf: The run's configuration; overrides the Dag's params.
         :param within: Seconds to wait for the Dag to be known.
+        :param logical_date: In ISO form; on Airflow 3 a run has none (and so no `{{ ds }}`) unless it is given.
         """
         until(lambda: self._knows(dag_id), within=within, what=f"Airflow to read the file of Dag {dag_id}")
         body: dict[str, object] = {"conf": dict(conf or {})}
         if self.version == 3:
-            body["logical_date"] = None
+            body["logical_date"] = logical_date
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", body)
         return DagRun(self, dag_id, run["dag_run_id"])
 
