@@ -12,8 +12,10 @@ from jinja2 import Undefined
 
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
+from airflow_provider_neptune_ml.links.neptune_ml import ExtraLinks
 from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, Position, Source, TaskLog, in_daemon
 from airflow_provider_neptune_ml.validation import normalized, validate
+from airflow_provider_neptune_ml.xcoms import TaskXComs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,8 +36,8 @@ TemplatedList: TypeAlias = Sequence[str | XComArg] | str | XComArg
 TemplatedDict: TypeAlias = Mapping[str, Any] | str | XComArg
 
 CONNECTION_FIELDS = ("neptune_ml_conn_id", "aws_conn_id", "region_name", "verify", "botocore_config")
-# The hook, the kill of an operator, the watch and the stage's log of a sensor.
-_MADE_TO_RUN = {"hook", "_kill", "_watch", "_stage_log"}
+# The hook, the XComs, the kill of an operator, the watch and the stage's log of a sensor.
+_MADE_TO_RUN = {"hook", "xcoms", "_kill", "_watch", "_stage_log"}
 
 
 class NeptuneMLTask(BaseOperator):
@@ -55,6 +57,7 @@ class NeptuneMLTask(BaseOperator):
 
     kind: ClassVar[ResourceKind]
     template_fields: Sequence[str] = CONNECTION_FIELDS
+    operator_extra_links = ExtraLinks()
     ui_color = "#dcd6f7"
 
     def __init__(
@@ -100,9 +103,23 @@ class NeptuneMLTask(BaseOperator):
             del vars(copied)[name]
         return copied
 
-    def listeners(self, context: Context) -> tuple[Listener, ...]:  # noqa: ARG002
+    @cached_property
+    def xcoms(self) -> TaskXComs:
+        """What of the resource is in XCom. Built at run time, as the hook is."""
+        return TaskXComs(self.kind, self.log)
+
+    @property
+    def known_links(self) -> Mapping[str, str] | None:
+        """The links that this process knows, by the keys of their XComs; None: another one may."""
+        return self.xcoms.links
+
+    def show(self, context: Context, reply: Mapping[str, Any]) -> None:
+        """Have the links and the description of a reply in XCom."""
+        self.xcoms.show(task_instance_of(context), reply)
+
+    def listeners(self, context: Context) -> tuple[Listener, ...]:
         """Return what hears of each reply while this task waits in a worker."""
-        return ()
+        return (lambda progress: self.show(context, progress.description),)
 
     @property
     def resource_id(self) -> str:

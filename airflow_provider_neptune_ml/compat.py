@@ -16,6 +16,10 @@ AIRFLOW_V_3_0_PLUS = _RELEASE >= (3, 0)
 _AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
 # The first Airflow whose triggerer renders templates.
 CAN_RUN_WITHOUT_WORKER = _RELEASE >= (3, 3)
+# Airflow 3.0 and 3.1 mix up the answers where two threads of a task ask their supervisor.
+TASK_MAY_ASK_FROM_THREADS = not AIRFLOW_V_3_0_PLUS or _AIRFLOW_V_3_2_PLUS
+# The key of the XCom in which Airflow 3 looks for a link is this with the name of the link's class.
+LINK_PREFIX = "_link_"
 
 if TYPE_CHECKING or AIRFLOW_V_3_0_PLUS:
     from airflow.sdk import (
@@ -61,18 +65,43 @@ else:
     )
 
 if TYPE_CHECKING:
+    from airflow.sdk.bases.xcom import BaseXCom
     from airflow.sdk.execution_time.xcom import XCom
 else:
 
     def __getattr__(name: str) -> Any:
         """Import XCom when it is asked for: that imports the user's XCom backend, and what is behind it."""
-        if name != "XCom":
+        if name not in ("XCom", "BaseXCom"):
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         if AIRFLOW_V_3_0_PLUS:
+            from airflow.sdk.bases.xcom import BaseXCom
             from airflow.sdk.execution_time.xcom import XCom
         else:
-            from airflow.models.xcom import XCom
-        return XCom
+            from airflow.models.xcom import BaseXCom, XCom
+        return {"XCom": XCom, "BaseXCom": BaseXCom}[name]
+
+
+def push_xcom(task_instance: Any, key: str, value: Any) -> None:
+    """
+    Push an XCom, from a worker or the triggerer; a link past the user's XCom backend.
+
+    Airflow's server reads a link as it is stored, which another backend's would have to be fetched for.
+    """
+    from airflow_provider_neptune_ml.compat import BaseXCom, XCom
+
+    backend = BaseXCom if key.startswith(LINK_PREFIX) else XCom
+    if backend is XCom and hasattr(task_instance, "xcom_push"):
+        task_instance.xcom_push(key=key, value=value)
+        return
+    names = ("dag_id", "task_id", "run_id", "map_index")
+    backend.set(key=key, value=value, **{name: getattr(task_instance, name) for name in names})
+
+
+def get_link_xcom(ti_key: Any, key: str) -> Any:
+    """Return what was pushed as a link; None where nothing was."""
+    from airflow_provider_neptune_ml.compat import BaseXCom
+
+    return BaseXCom.get_value(ti_key=ti_key, key=key)
 
 
 def cleared_xcom_keys(ti: Any) -> list[str]:
@@ -135,6 +164,8 @@ def decoded(value: Any) -> Any:
 __all__ = [
     "AIRFLOW_V_3_0_PLUS",
     "CAN_RUN_WITHOUT_WORKER",
+    "LINK_PREFIX",
+    "TASK_MAY_ASK_FROM_THREADS",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",
@@ -144,6 +175,7 @@ __all__ = [
     "BaseEventTrigger",
     "BaseOperator",
     "BaseSensorOperator",
+    "BaseXCom",
     "Connection",
     "Context",
     "PokeReturnValue",
@@ -156,5 +188,7 @@ __all__ = [
     "decoded",
     "end_of_last_poke",
     "get_current_context",
+    "get_link_xcom",
     "has_coroutines",
+    "push_xcom",
 ]

@@ -6,6 +6,14 @@ from typing import Any
 
 _INTEGRATION = "Amazon Neptune ML"
 _PACKAGE = "airflow_provider_neptune_ml"
+_LINKS = (
+    "CloudWatchLogLink",
+    "S3OutputLink",
+    "SageMakerProcessingJobLink",
+    "SageMakerTuningJobLink",
+    "SageMakerTransformJobLink",
+    "SageMakerEndpointLink",
+)
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -31,6 +39,8 @@ def get_provider_info() -> dict[str, Any]:
             for key in ("dataset-uris", "asset-uris")
         },
         "connection-types": [connection_form()],
+        # Airflow 2 shows no others.
+        "extra-links": [f"{_PACKAGE}.links.neptune_ml.{name}" for name in _LINKS],
     }
 
 

@@ -75,6 +75,7 @@ class Stage:
     :param title: its name in messages.
     :param resource: the resource type in its ARN.
     :param log_group: the CloudWatch log group it writes to.
+    :param link: the button in Airflow's UI that leads to it.
     :param has_own_log_group: whether each resource has a group of its own, below that.
     """
 
@@ -82,6 +83,7 @@ class Stage:
     title: str
     resource: str
     log_group: str
+    link: str
     has_own_log_group: bool = False
 
     def log_of(self, part: Mapping[str, Any]) -> str:
@@ -118,6 +120,8 @@ class ResourceKind:
     :param stop_operation: the operation that cancels or deletes it.
     :param statuses: its status words.
     :param stages: the SageMaker resources behind it, in the order in which they work.
+    :param output: the member of the stage that shows where in S3 its results are (default: the last one that
+        has an output location).
     """
 
     name: str
@@ -129,6 +133,7 @@ class ResourceKind:
     stop_operation: str
     statuses: Statuses
     stages: tuple[Stage, ...]
+    output: str = ""
 
     @property
     def noun(self) -> str:
@@ -210,6 +215,12 @@ class ResourceKind:
                 return stage, part
         return present[-1] if present else None
 
+    def output_stage(self, description: Mapping[str, Any]) -> tuple[Stage, Mapping[str, Any]] | None:
+        """Return the stage that shows where the results are, as far as there are any yet."""
+        present = [found for found in self.stages_in(description) if found[1].get("outputLocation")]
+        results = (found for found in present if found[0].member == self.output)
+        return next(results, present[-1] if present else None)
+
     def iam_action(self, operation: str) -> str:
         """
         Return the permission that an operation needs.
@@ -240,6 +251,7 @@ _ENDPOINT_STATUSES = Statuses(
 _STAGE_TERMINAL = _JOB_STATUSES.terminal | _ENDPOINT_STATUSES.terminal
 
 _PROCESSING_LOGS = "/aws/sagemaker/ProcessingJobs"
+_PROCESSING, _TRANSFORM = "SageMaker processing job", "SageMaker transform job"
 
 DATA_PROCESSING = ResourceKind(
     name="dataprocessing",
@@ -250,7 +262,7 @@ DATA_PROCESSING = ResourceKind(
     list_operation="ListMLDataProcessingJobs",
     stop_operation="CancelMLDataProcessingJob",
     statuses=_JOB_STATUSES,
-    stages=(Stage("processingJob", "data processing", "processing-job", _PROCESSING_LOGS),),
+    stages=(Stage("processingJob", "data processing", "processing-job", _PROCESSING_LOGS, _PROCESSING),),
 )
 MODEL_TRAINING = ResourceKind(
     name="modeltraining",
@@ -262,15 +274,18 @@ MODEL_TRAINING = ResourceKind(
     stop_operation="CancelMLModelTrainingJob",
     statuses=_JOB_STATUSES,
     stages=(
-        Stage("processingJob", "processing", "processing-job", _PROCESSING_LOGS),
+        Stage("processingJob", "processing", "processing-job", _PROCESSING_LOGS, _PROCESSING),
         Stage(
             "hpoJob",
             "hyperparameter tuning",
             "hyper-parameter-tuning-job",
             "/aws/sagemaker/TrainingJobs",
+            "SageMaker tuning job",
         ),
-        Stage("modelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS),
+        Stage("modelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS, _TRANSFORM),
     ),
+    # Where graph-notebook reads the artifacts.
+    output="processingJob",
 )
 MODEL_TRANSFORM = ResourceKind(
     name="modeltransform",
@@ -282,8 +297,8 @@ MODEL_TRANSFORM = ResourceKind(
     stop_operation="CancelMLModelTransformJob",
     statuses=_JOB_STATUSES,
     stages=(
-        Stage("baseProcessingJob", "processing", "processing-job", _PROCESSING_LOGS),
-        Stage("remoteModelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS),
+        Stage("baseProcessingJob", "processing", "processing-job", _PROCESSING_LOGS, _PROCESSING),
+        Stage("remoteModelTransformJob", "model transform", "processing-job", _PROCESSING_LOGS, _TRANSFORM),
     ),
 )
 ENDPOINTS = ResourceKind(
@@ -295,7 +310,16 @@ ENDPOINTS = ResourceKind(
     list_operation="ListMLEndpoints",
     stop_operation="DeleteMLEndpoint",
     statuses=_ENDPOINT_STATUSES,
-    stages=(Stage("endpoint", "endpoint", "endpoint", "/aws/sagemaker/Endpoints", has_own_log_group=True),),
+    stages=(
+        Stage(
+            "endpoint",
+            "endpoint",
+            "endpoint",
+            "/aws/sagemaker/Endpoints",
+            "SageMaker endpoint",
+            has_own_log_group=True,
+        ),
+    ),
 )
 
 KINDS: dict[str, ResourceKind] = {

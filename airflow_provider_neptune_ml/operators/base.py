@@ -35,7 +35,9 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLFailedError,
     NeptuneMLKilledError,
     NeptuneMLNotFoundError,
+    NeptuneMLServiceError,
     NeptuneMLTimeoutError,
+    NeptuneMLUnreachableError,
     full_stop,
     restored_error,
 )
@@ -66,12 +68,16 @@ from airflow_provider_neptune_ml.validation import (
     validate_seconds,
     validated,
 )
+from airflow_provider_neptune_ml.xcoms import DESCRIPTION
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
     from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 
 T = TypeVar("T")
+
+# For the one look at what is started without a wait.
+_LOOK_SECONDS = 5.0
 
 
 class NeptuneMLOperator(NeptuneMLTask):
@@ -123,6 +129,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Resume the task when the trigger has fired."""
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
+        self.show(context, event.get("description") or {})
         if event["status"] == "failed":
             failure = NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
             if not event.get("log_is_printed"):
@@ -285,7 +292,6 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         self.print_log = validated("print_log", print_log)
         self.failure_log_lines = validated("failure_log_lines", failure_log_lines)
         self.additional_parameters: Any = additional_parameters
-        self._pushed: dict[str, Any] = {}
 
     @property
     def required_fields(self) -> Sequence[str]:
@@ -320,14 +326,22 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
             self.cancel_if_killed()
             resource_id = submitted.resource_id
             self.push(context, self.kind.id_argument, resource_id)
-            self.push(context, "description", dict(submitted.description))
+            self.show(context, submitted.description)
             if not self.wait_for_completion:
+                self._describe_once(context, resource_id)
                 return self._consume(context, resource_id)
             try:
                 return self._await(context, resource_id)
             except NeptuneMLTimeoutError as error:
                 error.add_sentence(self._cancel_late())
                 raise
+
+    def _describe_once(self, context: Context, resource_id: str) -> None:
+        """Push the description of what no wait is going to describe."""
+        with suppress(NeptuneMLServiceError, NeptuneMLUnreachableError):
+            description = self._describe(resource_id, _LOOK_SECONDS)
+            self.show(context, description)
+            self.push(context, DESCRIPTION, description)
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
@@ -397,7 +411,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Cancel the job; called from a signal handler, and when ``execution_timeout`` has passed."""
         self.kill.receive()
         timed_out = isinstance(sys.exc_info()[1], AirflowTaskTimeout)
-        if timed_out and not (self._is_ours or self._pushed):
+        if timed_out and not (self._is_ours or self.xcoms.pushed):
             # Airflow 2 calls it before it resumes a task that timed out; one that began here knows its job.
             self._resume(get_current_context())
         if not (self._is_ours and (self.cancel_on_timeout if timed_out else self.cancel_on_kill)):
@@ -445,7 +459,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         return bool(decision.action.name != "FAIL")
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
-        self.push(context, "description", dict(description))
+        self.push(context, DESCRIPTION, dict(description))
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:
@@ -485,9 +499,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def push(self, context: Context, key: str, value: Any) -> None:
         """Push what is not in XCom yet; nothing is there at first."""
-        if value != self._pushed.get(key, type(value)()):
-            task_instance_of(context).xcom_push(key=key, value=value)
-            self._pushed[key] = value
+        self.xcoms.push(task_instance_of(context), key, value)
 
     def _cancel_late(self) -> str:
         """Cancel a job that timed out, if ``cancel_on_timeout``, and say what came of it."""

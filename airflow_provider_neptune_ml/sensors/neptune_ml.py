@@ -213,6 +213,7 @@ class NeptuneMLSensor(NeptuneMLTask, BaseSensorOperator):
             # It may be wrong as well.
             self.validate_arguments(rendered=True)
             self._defer(context)
+        self.show(context, event.get("description") or {})
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":

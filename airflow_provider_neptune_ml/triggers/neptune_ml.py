@@ -43,7 +43,7 @@ from airflow_provider_neptune_ml.polling import (
     Wait,
     Watch,
 )
-from airflow_provider_neptune_ml.progress import Listener, Listeners
+from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
     RetryBudget,
@@ -58,7 +58,9 @@ from airflow_provider_neptune_ml.triggers.user_action import (
     cancel_reason_of,
     is_to_be_cancelled,
 )
+from airflow_provider_neptune_ml.triggers.xcoms import TriggerXComs
 from airflow_provider_neptune_ml.validation import is_id
+from airflow_provider_neptune_ml.xcoms import xcoms_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -182,6 +184,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Poll until the wait ends, and fire an event that says how."""
+        # Airflow sets the task instance after it has built the trigger.
+        self._xcoms = TriggerXComs(self.task_instance, self.log)
         try:
             watch, log = self._watch()
         except ValueError as error:
@@ -196,6 +200,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             raise
         finally:
             log.close()
+            self._xcoms.cancel()
         yield event
 
     async def _end_of(self, watch: Watch, log: TaskLog) -> TriggerEvent:
@@ -207,6 +212,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         except NeptuneMLTimeoutError as error:
             if self.cancel_on_timeout is not None:
                 error.add_sentence(await _promptly(self._cancel_late()))
+            await self._xcoms.finish()
             return self._failure("timeout", str(error))
         except NeptuneMLFailedError as error:
             await self._print_rest(log, error.description, failed=True)
@@ -221,7 +227,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
         await self._print_rest(log, description)
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            return _ending(TaskSuccessEvent(xcoms={"return_value": dict(description)}), event)
+            xcoms = {"return_value": dict(description), **xcoms_of(find_kind(self.kind), description)}
+            return _ending(TaskSuccessEvent(xcoms=xcoms), event)
         return event
 
     async def on_kill(self) -> None:
@@ -324,12 +331,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
         )
         taken_over = started_at is not None and time.time() > started_at + TAKEN_OVER_AFTER_SECONDS
         log = self._log_of(kind, taken_over_at(time.time()) if taken_over else FROM_THE_FIRST)
-        listeners = Listeners(self.log, *self._listeners(), log.follow)
+        listeners = Listeners(self.log, self._xcoms, log.follow)
         return Watch(wait, log=self.log, on_progress=listeners, taken_over=taken_over), log
-
-    def _listeners(self) -> tuple[Listener, ...]:
-        """Return what hears of each reply; it must not block the event loop."""
-        return ()
 
     def _log_of(self, kind: ResourceKind, start: Position) -> TaskLog:
         return TaskLog(
@@ -384,7 +387,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         is_skipped = self.soft_fail and status != "error"
-        return _ending(TaskSkippedEvent() if is_skipped else TaskFailedEvent(), event)
+        xcoms = xcoms_of(find_kind(self.kind), payload.get("description", {}))
+        return _ending((TaskSkippedEvent if is_skipped else TaskFailedEvent)(xcoms=xcoms), event)
 
 
 def _ending(end: TriggerEvent, event: TriggerEvent) -> TriggerEvent:
