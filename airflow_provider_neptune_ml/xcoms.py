@@ -84,7 +84,8 @@ class TaskXComs:
         :param task_instance: the task's.
         :param reply: a description, or the reply of a start.
         """
-        self.links = {**(self.links or {}), **urls_of(self._kind, reply)}
+        if urls := urls_of(self._kind, reply):
+            self.links = {**(self.links or {}), **urls}
         if self._thread and self._thread.is_alive():
             return
         missing = self.pushed.missing(self._kind, reply)

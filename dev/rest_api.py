@@ -192,6 +192,11 @@ class DagRun:
         """Return a value that a task pushed."""
         return self.api.call("GET", f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
 
+    def links(self, task_id: str) -> dict[str, str]:
+        """Return the URLs of a task's buttons, as the UI gets them, without those that have none."""
+        reply = self.api.call("GET", f"{self._path}/taskInstances/{task_id}/links")
+        return {name: url for name, url in reply.get("extra_links", reply).items() if url}
+
 
 def _line(event: Mapping[str, Any]) -> str:
     """Return a log event, and the exceptions that it reports, as text."""

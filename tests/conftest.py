@@ -98,7 +98,9 @@ def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_neptune_ml.hooks.clients.KILL_CONFIG", patient)
     names = ("kill", "kill_while_starting", "kill_question", "unhurried", "trigger_request")
     set_budgets(monkeypatch, **dict.fromkeys(names, PATIENCE_SECONDS), trigger=2 * PATIENCE_SECONDS)
-    monkeypatch.setattr("airflow_provider_neptune_ml.polling._LAST_LOOK_SECONDS", PATIENCE_SECONDS)
+    for name in ("polling._LAST_LOOK_SECONDS", "xcoms._LONGEST_WAIT_SECONDS"):
+        monkeypatch.setattr(f"airflow_provider_neptune_ml.{name}", PATIENCE_SECONDS)
+    monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", PATIENCE_SECONDS)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import re
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -36,7 +36,7 @@ from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from tests.contexts import context
+from tests.contexts import TaskInstance, context
 from tests.sdk import TaskDeferred
 
 _TIMED = ("hooks", "sensors", "operators", "triggers")
@@ -114,11 +114,13 @@ class Ending:
     :param state: the state in which Airflow would leave a task that has retries left.
     :param message: why, unless well.
     :param description: of the resource, if well.
+    :param xcoms: what else is in XCom then.
     """
 
     state: str
     message: str = ""
     description: Any = None
+    xcoms: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 Mode = Callable[..., Ending]
@@ -242,20 +244,24 @@ def _timed(world: World, task: Any, began: datetime) -> Ending:
     """Execute a task in a worker, within its execution_timeout."""
     if task.execution_timeout:
         world.clock.alarm = world.clock.time() + task.execution_timeout.total_seconds()
+    where = context(start_date=began)
     try:
-        return _ending(lambda: task.execute(context(start_date=began)))
+        return replace(_ending(lambda: task.execute(where)), xcoms=where["ti"].xcoms)
     finally:
         world.clock.alarm = math.inf
 
 
 def _operator(world: World, task: Any) -> Ending:
     where = context(start_date=world.clock.utcnow())
-    ending = _deferred(world, task, where) if task.deferrable else _ending(lambda: task.execute(where))
+    if task.deferrable:
+        ending = _deferred(world, task, where)
+    else:
+        ending = replace(_ending(lambda: task.execute(where)), xcoms=where["ti"].xcoms)
     if ending.state != "success":
         return ending
-    # An operator returns the id, and a start pushes the description.
+    # An operator returns the id, and pushes the description.
     assert ending.description == "mine"
-    return Ending("success", description=where["ti"].xcoms.get("description"))
+    return replace(ending, description=ending.xcoms.get("description"))
 
 
 def _deferred(world: World, task: Any, where: Any = None) -> Ending:
@@ -270,12 +276,19 @@ def _deferred(world: World, task: Any, where: Any = None) -> Ending:
 
 def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method: str, where: Any) -> Ending:
     """Run a trigger, again if its triggerer is shut down, and the rest of its task as Airflow does."""
+    trigger.task_instance = TaskInstance()  # type: ignore[assignment]
     try:
         event: Any = first_event(trigger)
     except asyncio.CancelledError:
         again = rebuild(*trigger.serialize())
-        again.timeout_after = trigger.timeout_after
+        again.timeout_after, again.task_instance = trigger.timeout_after, trigger.task_instance
         event = first_event(again)
+    ending = _after(world, task, event, next_method, where)
+    xcoms = {**trigger.task_instance.xcoms, **where["ti"].xcoms, **(getattr(event, "xcoms", None) or {})}
+    return replace(ending, xcoms=xcoms)
+
+
+def _after(world: World, task: Any, event: Any, next_method: str, where: Any) -> Ending:
     kind = type(event).__name__
     if kind == "TaskSuccessEvent":
         return Ending("success", description=event.xcoms["return_value"])

@@ -13,6 +13,7 @@ from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.exceptions import NeptuneMLFailedError
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS, MODEL_TRANSFORM, ResourceKind
+from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
 from tests.modes import Clock, Ending, Mode, World
@@ -372,3 +373,36 @@ def test_transient_errors_end(mode: Mode, world: World) -> None:
     said = world.logged()
     assert said.count("Model training job 'mine': 429 TooManyRequestsException") == 1
     assert said.count("Model training job 'mine': answered again after") == 1
+
+
+# What XCom has of it, for the UI and for other tasks
+
+
+@pytest.mark.parametrize("mode", [*SENSORS, *STARTS])
+@pytest.mark.parametrize("state", ["Completed", "Failed", "InProgress"])
+def test_links_and_description(mode: Mode, world: World, state: str) -> None:
+    """The links, and the last description, are in XCom after success, failure and time-out."""
+    acts = {
+        "Completed": [lambda: world.simulator.finish("modeltraining", "mine")],
+        "Failed": [lambda: world.simulator.fail("modeltraining", "mine", reason="no", stage="hpoJob")],
+        "InProgress": [],
+    }
+
+    ending = wait(mode, world, *acts[state], timeout=90)
+
+    description = world.simulator.describe("modeltraining", "mine")
+    shown = {key: value for key, value in ending.xcoms.items() if key.startswith("_link_")}
+    assert (ending.state == "success") == (state == "Completed")
+    assert description["status"] == state
+    assert ending.xcoms["description"] == description
+    assert shown == urls_of(world.kind, description)
+    assert {"_link_CloudWatchLogLink", "_link_S3OutputLink", "_link_SageMakerProcessingJobLink"} <= {*shown}
+
+
+@pytest.mark.parametrize("mode", CANCELS)
+def test_links_of_a_cancellation(mode: Mode, world: World) -> None:
+    """So they are for what is being cancelled."""
+    ending = wait(mode, world)
+
+    assert ending.xcoms["description"]["status"] == "Stopped"
+    assert "_link_SageMakerProcessingJobLink" in ending.xcoms

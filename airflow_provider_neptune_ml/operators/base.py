@@ -129,8 +129,8 @@ class NeptuneMLOperator(NeptuneMLTask):
         """Resume the task when the trigger has fired."""
         if not event:
             raise NeptuneMLError(f"The trigger of the {self.kind.title} ended without an event.")
-        self.show(context, event.get("description") or {})
         if event["status"] == "failed":
+            self.show(context, event["description"])
             failure = NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
             if not event.get("log_is_printed"):
                 self._print_rest(self._log_of(failure.resource_id), context, failure.description, failed=True)
@@ -141,8 +141,9 @@ class NeptuneMLOperator(NeptuneMLTask):
             raise restored_error(event["message"], event.get("error"))
         return self._finish(context, event["resource_id"], event["description"])
 
-    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:  # noqa: ARG002
+    def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         """Return the task's result once the wait is over."""
+        self.show(context, description)
         return resource_id
 
     def _await(self, context: Context, resource_id: str) -> str | None:
@@ -340,8 +341,8 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
         """Push the description of what no wait is going to describe."""
         with suppress(NeptuneMLServiceError, NeptuneMLUnreachableError):
             description = self._describe(resource_id, _LOOK_SECONDS)
-            self.show(context, description)
             self.push(context, DESCRIPTION, description)
+            self.show(context, description)
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
@@ -460,6 +461,7 @@ class NeptuneMLStartOperator(NeptuneMLOperator):
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         self.push(context, DESCRIPTION, dict(description))
+        self.show(context, description)
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:

@@ -228,7 +228,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
             xcoms = {"return_value": dict(description), **xcoms_of(find_kind(self.kind), description)}
-            return _ending(TaskSuccessEvent(xcoms=xcoms), event)
+            return _ending(TaskSuccessEvent(xcoms=await self._xcoms.push_last(xcoms)), event)
         return event
 
     async def on_kill(self) -> None:

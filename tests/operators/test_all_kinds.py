@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLFailedError, NeptuneMLNotFoundError
+from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.operators import neptune_ml as operators
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
 from airflow_provider_neptune_ml.simulator import Simulator
@@ -89,16 +90,19 @@ def jobs(simulator: Simulator, operator: type[Any]) -> dict[str, str]:
 
 @each_start
 def test_starts(simulator: Simulator, operator: type[NeptuneMLStartOperator]) -> None:
-    """A start sends what it was given under its id, returns and pushes the id, and pushes the reply."""
+    """A start sends what it was given under its id, returns and pushes the id, and what a Get replies."""
     id_argument = operator.kind.id_argument
     where = context()
 
     assert start(operator, **{id_argument: "mine"}).execute(where) == "mine"
     [request] = simulator.calls(operator.kind.start_operation)
     assert set(request.body.values()) >= {"mine", *STARTS[operator].values()}
-    description = where["ti"].xcoms.pop("description")
-    assert description.keys() == {"id", "arn", "creationTimeInMillis"}
-    assert where["ti"].xcoms == {id_argument: "mine"}
+    description = simulator.describe(operator.kind.name, "mine")
+    assert where["ti"].xcoms == {
+        id_argument: "mine",
+        "description": description,
+        **urls_of(operator.kind, description),
+    }
 
 
 @each_start

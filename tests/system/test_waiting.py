@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
+from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import DagRun, until
@@ -66,11 +68,13 @@ class Restart:
     :param run: of waits that end with their jobs.
     :param deadlines: of waits that end with their time.
     :param over_at: when the new triggerer had them all.
+    :param links: those of a task that waited for a job under way.
     """
 
     run: DagRun
     deadlines: DagRun
     over_at: datetime
+    links: dict[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +88,7 @@ def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
     )
     deadlines = airflow.api.trigger("deadlines")
     until(lambda: _asked(cluster, 0), within=120, what="the first polls")
+    links = until(lambda: run.links("deferred"), within=120, what="links")
     airflow.processes["triggerer"].kill()
     seen = len(cluster.calls(GET))
     airflow.processes["triggerer"].start()
@@ -94,7 +99,7 @@ def restart(airflow: LocalAirflow, cluster: Simulator) -> Restart:
     cluster.finish("modeltraining", "mine")
     run.wait(within=300)
     deadlines.wait(within=300)
-    return Restart(run, deadlines, over_at)
+    return Restart(run, deadlines, over_at, links)
 
 
 def _asked(cluster: Simulator, seen: int) -> bool:
@@ -148,6 +153,18 @@ def test_descriptions(run: DagRun) -> None:
     for task in SUCCEEDING - {"mapped"}:
         # The API has it as text, in Python's or in JSON's quotes.
         assert re.search(r"""["']status["']: *["']Completed["']""", str(run.xcom(task))), task
+
+
+def test_links(restart: Restart, run: DagRun, cluster: Simulator) -> None:
+    """The UI has the links while a task is deferred, and wherever it ended, well or not."""
+    assert restart.links["SageMaker processing job"].startswith("https://console.aws.amazon.com/sagemaker/")
+    for job_id, tasks in {
+        "mine": ("deferred", "by_params"),
+        "broken": ("failed", "failed_without_worker"),
+    }.items():
+        urls = urls_of(MODEL_TRAINING, cluster.describe("modeltraining", job_id))
+        for task in tasks:
+            assert sorted(run.links(task).values()) == sorted(urls.values()), task
 
 
 def test_an_ended_job_is_not_retried(run: DagRun) -> None:
