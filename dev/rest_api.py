@@ -88,7 +88,7 @@ class RestApi:
 
         :param conf: The run's configuration; overrides the Dag's params.
         :param within: Seconds to wait for the Dag to be known.
-        :param logical_date: In ISO form; on Airflow 3 a run has none (and so no `{{ ds }}`) unless it is given.
+        :param logical_date: In ISO form; without it, a run of Airflow 3 has none, and so no `{{ ds }}`.
         """
         until(lambda: self._knows(dag_id), within=within, what=f"Airflow to read the file of Dag {dag_id}")
         body: dict[str, object] = {"conf": dict(conf or {})}

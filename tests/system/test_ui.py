@@ -6,7 +6,6 @@ Airflow's UI, in a real browser: the pages on which a user meets this package.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import pytest
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.simulator import Simulator
-from dev.demo import CONNECTION_ID, TRAINING_JOB_ID, seed
+from dev.demo import CONNECTION_ID, seed
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import DagRun, until
 from tests.cloudwatch import REGION, CloudWatch, moto_server
@@ -72,15 +71,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         aws = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": settings}
         home = tmp_path_factory.mktemp("ui") / "airflow"
         connections = {CONNECTION_ID: cluster.connection, "aws_default": aws}
-        with LocalAirflow(home, connections=connections) as airflow:
+        with LocalAirflow(home, connections=connections, busy=True) as airflow:
             dags = ("gate_on_training", "full_pipeline", "gate_without_worker")
             now = datetime.now(timezone.utc).isoformat()
             runs = {dag_id: airflow.api.trigger(dag_id, logical_date=now) for dag_id in dags}
             fail_training(cluster, cloudwatch, "gate-on-training")
-            runs["gate_without_worker"].wait(within=60)
-            runs["gate_on_training"].wait(within=60)
+            runs["gate_on_training"].wait(within=180)
+            # Its last task takes the description that was pushed in the triggerer.
+            assert runs["gate_without_worker"].wait(within=180) == "success"
             tuning(cluster, "full-pipeline")
-            runs["full_pipeline"].wait_for_task("fraud.train", "deferred", within=60)
+            runs["full_pipeline"].wait_for_task("fraud.train", "deferred", within=180)
             yield Scene(cluster, airflow, runs)
 
 
@@ -92,7 +92,7 @@ def tuning(cluster: Simulator, prefix: str) -> str:
         started = [job for job in jobs if job.startswith(prefix)]
         return started[0] if started and "hpoJob" in cluster.describe("modeltraining", started[0]) else None
 
-    return until(found, within=120, what=f"the tuning stage of {prefix}")
+    return until(found, within=240, what=f"the tuning stage of {prefix}")
 
 
 def fail_training(cluster: Simulator, cloudwatch: CloudWatch, prefix: str) -> None:
