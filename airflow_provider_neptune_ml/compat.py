@@ -85,8 +85,8 @@ def push_xcom(task_instance: Any, key: str, value: Any, *, in_triggerer: bool = 
     """
     Push an XCom, from a worker or the triggerer; a link past the user's XCom backend.
 
-    Airflow's server reads a link as it is stored, which another backend's would have to be fetched for. Airflow
-    3.3's `xcom_push` reads attributes of the task that a serialized one, in the triggerer, has not.
+    Airflow's server reads a link as it is stored, which another backend's would have to be fetched for.
+    Airflow 3.3's `xcom_push` reads attributes of the task that a serialized one, in the triggerer, has not.
     """
     from airflow_provider_neptune_ml.compat import BaseXCom, XCom
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import pytest
 
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
+from airflow_provider_neptune_ml.get_provider_info import connection_form
 from airflow_provider_neptune_ml.simulator import Simulator
 from dev.demo import CONNECTION_ID, seed
 from dev.local_airflow import LocalAirflow
@@ -115,9 +116,77 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def keep(page: Page, name: str) -> None:
+def keep(page: Page, name: str, *, height: int = 800) -> None:
     """Keep what the page shows, if this run is for the pictures."""
-    picture = page.screenshot()
+    page.set_viewport_size({"width": 1280, "height": height})
+    picture = page.screenshot(animations="disabled")
+    page.set_viewport_size({"width": 1280, "height": 800})
     assert len(picture) < LARGEST_PICTURE
     if PICTURES:
         (Path(PICTURES) / f"{name}.png").write_bytes(picture)
+
+
+def link(page: Page, name: str) -> str:
+    """Return where a button of a task leads."""
+    return page.get_by_role("link", name=name, exact=True).get_attribute("href") or ""
+
+
+@pytest.mark.parametrize(
+    ("name", "dag_id", "task_id", "stage"),
+    [
+        ("finished", "full_pipeline", "fraud.process", "SageMaker processing job"),
+        ("failed", "gate_on_training", "wait", "SageMaker tuning job"),
+        ("deferred", "full_pipeline", "fraud.train", "SageMaker tuning job"),
+        ("from-trigger", "gate_without_worker", "wait", "SageMaker tuning job"),
+    ],
+)
+def test_links(scene: Scene, page: Page, name: str, dag_id: str, task_id: str, stage: str) -> None:
+    """From a task in each state, one click leads to its stage and its log in the console of AWS."""
+    page.goto(f"{scene.url(dag_id, task_id)}/details")
+    page.get_by_role("link", name="CloudWatch log", exact=True).wait_for()
+
+    assert link(page, stage).startswith("https://console.aws.amazon.com/sagemaker/home?region=us-east-1#/")
+    assert ".console.aws.amazon.com/cloudwatch/home?region=us-east-1#" in link(page, "CloudWatch log")
+    keep(page, f"links-{name}")
+
+
+def test_log_of_a_failed_training(scene: Scene, page: Page) -> None:
+    """What a line shows of an error has the job, its stage and the reason; the stage's log is there."""
+    page.goto(scene.url("gate_on_training", "wait"))
+    page.get_by_text(LOG[-1]).first.wait_for()
+    # The traceback has paths of this machine.
+    error = page.get_by_text("AirflowFailException: ").first
+    beginning = error.inner_text()[:90]
+    error.click()
+    keep(page, "failed-training")
+
+    assert "Model training job 'gate-on-training-start-" in beginning
+
+
+def test_graph_of_the_pipeline(scene: Scene, page: Page) -> None:
+    """The steps are a group, between the tasks around them."""
+    page.goto(scene.url("full_pipeline"))
+    page.get_by_role("button", name="Show Graph").click()
+    page.get_by_text("announce").last.wait_for()
+    keep(page, "pipeline")
+
+
+def test_connection_form(scene: Scene, page: Page) -> None:
+    """The form has each setting, with what it is for."""
+    page.goto(f"{scene.airflow.url}/connections")
+    page.get_by_role("button", name="Add Connection").click()
+    page.get_by_role("combobox").last.click()
+    page.keyboard.type("Amazon Neptune")
+    page.get_by_role("option", name="Amazon Neptune ML").click()
+    page.get_by_text("Extra Fields", exact=True).click()
+    for name, field in connection_form()["conn-fields"].items():
+        page.get_by_text(field["label"], exact=True).wait_for()
+        assert page.get_by_text(field["description"]).is_visible(), name
+    keep(page, "connection-form", height=1050)
+
+
+def test_status_page(scene: Scene, page: Page) -> None:
+    """The simulator's own page shows the jobs of the runs."""
+    page.goto(scene.cluster.url)
+    page.get_by_text(REASON).wait_for()
+    keep(page, "simulator")
