@@ -52,6 +52,11 @@ demo-workflow: .venv/airflow-3/.installed ## The whole workflow, from the export
 airflow: .venv/airflow-3/.installed ## The same, kept running for a look at the Airflow UI, until Ctrl-C
 	@.venv/airflow-3/bin/python -m dev.demo --keep-running
 
+.PHONY: screenshots
+screenshots: .venv/airflow-3/.installed ## Take the pictures of the docs from a real Airflow; needs Debian's package chromium
+	@command -v chromium > /dev/null || { echo "There is no chromium: apt-get install chromium" >&2; exit 1; }
+	NEPTUNE_ML_SCREENSHOTS=docs/images .venv/airflow-3/bin/python -m pytest -p no:cacheprovider tests/system/test_ui.py
+
 .PHONY: test
 test: lint types docs ## Everything CI runs: lint, types, docs, tests on the ends of what is supported
 	@$(MAKE) --no-print-directory $(addprefix test-,$(call runnable,$(CI_ENVIRONMENTS))) test-distributed-small
@@ -126,7 +131,7 @@ test-distributed-small: .venv/distributed/.installed
 soak: .venv/distributed/.installed ## 2,000 waits for 20 minutes there, with faults in turn
 	.venv/distributed/bin/python -m tests.distributed.soak
 
-.venv/airflow-3/.installed: GROUPS := test lint
+.venv/airflow-3/.installed: GROUPS := test lint screenshots
 .venv/mwaa-3.0.6/.installed: GROUPS := test forms
 .venv/%/.installed: GROUPS ?= test
 .venv/%/.installed: .ci/constraints/%.txt pyproject.toml | $(UV)

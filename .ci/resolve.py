@@ -13,6 +13,8 @@ CONSTRAINTS = Path(__file__).parent / "constraints"
 OF_PROJECT = ["pyproject.toml", "--constraint=-", "--extra=simulator", "--group=test"]
 # mypy and ruff run in the newest environment; on other Pythons and Airflows they would only add conflicts.
 WITH_LINT = [*OF_PROJECT, "--group=lint"]
+# The pages of the newest Airflow are looked at.
+WITH_BROWSER = [*WITH_LINT, "--group=screenshots"]
 OPTIONS = [
     *("--quiet", "--upgrade"),
     # Names and versions only: where somebody's packages come from is no business of this repository.
@@ -52,7 +54,7 @@ def main(uv: str, images: str | None = None) -> None:
         stay as they are, since a published image does not change.
     """
     newest = ["apache-airflow==3.*"]
-    resolve(uv, "airflow-3", WITH_LINT, newest)
+    resolve(uv, "airflow-3", WITH_BROWSER, newest)
     resolve(uv, "airflow-2.11", OF_PROJECT, ["apache-airflow==2.11.*"])
     for version, excluded in TOO_NEW.items():
         resolve(uv, f"airflow-{version}", OF_PROJECT, [f"apache-airflow=={version}.*", *excluded])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,37 @@ if TYPE_CHECKING:
     from types import FrameType
 
 HOMES = Path(__file__).parents[1] / ".airflow"
-DATA_JOB_ID = "nightly-data"  # as the params of the example Dags say
+CONNECTION_ID = "neptune_ml_default"
+# The jobs that the params of the example Dags name.
+DATA_JOB_ID = "nightly-data"
+TRAINING_JOB_ID = "my-training"
 DEMO_SPEED = 80.0  # a training of 20 minutes takes 15 seconds
 VISIBLE_SPEED = 60.0
 RUN_SECONDS = 150
 # Between two looks some of these show and some don't; nobody misses them.
 PASSING_STATES = frozenset({"scheduled", "queued"})
-LINE = "{:<20} {:<6} {:<44} {:<16} {:>8}"
+LINE = "{:<18} {:<4} {:<46} {:<28} {:>7}"
+
+WHAT_NEXT = """
+Try next:
+  make airflow              the same Airflow and cluster, kept running, with the UI: trigger the Dags yourself
+  example_dags/             the Dags that ran, and seven more
+  docs/tasks.md             gates, cancelling, retries, every argument
+  docs/simulator.md         test your own Dags without AWS
+"""
+
+WHAT_TO_DO = """
+What to do now; every Dag runs as it is, with one click on Trigger:
+  1. Trigger gate_on_training. Its training takes 20 s and shows on the page of the simulated cluster.
+  2. Have the next training fail, trigger gate_on_training again, and read the log of its task "wait".
+       {script} '{{"kind": "modeltraining", "fail_stage": "hpoJob", "reason": "out of memory"}}'
+  3. Trigger train_with_cleanup with "Data are good" off: the training is cancelled.
+  4. Trigger full_pipeline: its steps wait in the triggerer.
+  5. Have a training complete that Airflow did not start: within a minute, on_training_completed runs.
+       {seed} '{{"kind": "modeltraining", "id": "nightly-1"}}'
+  6. Admin > Connections > {connection} > Test.
+
+Ctrl-C ends it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,17 @@ class Scene:
     job_status: str | None
     conf: dict[str, object] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> dict[tuple[str, str], str]:
+        """How the Dag run and its tasks must end."""
+        tasks = {("task", name): state for name, state in self.task_states.items()}
+        return {**tasks, ("Dag", self.dag_id): self.run_state}
+
+    def marked(self, sort: str, name: str, state: str) -> str:
+        """Return the state, with a mark if it is a failure that belongs to the scene."""
+        expected = "failed" in state and self.ends.get((sort, name)) == state
+        return f"{state}, as expected" if expected else state
 
 
 SCENES = (
@@ -87,13 +123,23 @@ class Story:
         """Print one line."""
         print(f"{time.monotonic() - self._began:6.1f} s  {what:<50} {news}", flush=True)
 
-    def change(self, dag_id: str, sort: str, name: str, state: str | None) -> None:
-        """Print the state of a Dag run, task or job if it is another than last time."""
+    def quote(self, error: str) -> None:
+        """Print the beginning of what a failed task logged, below the line about the task."""
+        indent = " " * 11
+        print(
+            textwrap.fill(error, 110, initial_indent=indent, subsequent_indent=indent, max_lines=2),
+            flush=True,
+        )
+
+    def change(self, scene: Scene, sort: str, name: str, state: str | None) -> bool:
+        """Print the state of a Dag run, task or job if it is another than last time; return whether it is."""
         now = time.monotonic()
-        before, since, _ = self._seen.get((dag_id, sort, name), (None, now, now))
-        if state and state != before and state not in PASSING_STATES:
-            self.tell(f"{sort:<5} {name}", state)
-            self._seen[dag_id, sort, name] = (state, since, now)
+        before, since, _ = self._seen.get((scene.dag_id, sort, name), (None, now, now))
+        if not state or state == before or state in PASSING_STATES:
+            return False
+        self.tell(f"{sort:<5} {name}", scene.marked(sort, name, state))
+        self._seen[scene.dag_id, sort, name] = (state, since, now)
+        return True
 
     def close(self, scenes: tuple[Scene, ...]) -> None:
         """Print the closing table.
@@ -101,23 +147,23 @@ class Story:
         :raises RuntimeError: if something ended otherwise than it should.
         """
         print("\n" + LINE.format("Dag", "", "", "ended as", "seconds"))
-        dags = [scene.dag_id for scene in scenes]
+        by_dag = {scene.dag_id: scene for scene in scenes}
+        dags = list(by_dag)
         rows = sorted(self._seen.items(), key=lambda row: (dags.index(row[0][0]), row[0][1] != "Dag"))
         for (dag_id, sort, name), (state, since, until_) in rows:
-            print(LINE.format(dag_id, sort, name, state, f"{until_ - since:.1f}"))
+            marked = by_dag[dag_id].marked(sort, name, state)
+            print(LINE.format(dag_id, sort, name, marked, f"{until_ - since:.1f}"))
         wrong = [line for scene in scenes for line in self._wrong(scene)]
         if wrong:
             raise RuntimeError("\n".join(wrong))
         print("\nEverything ended as it should.")
 
     def _wrong(self, scene: Scene) -> list[str]:
-        seen = {key: state for key, (state, *_) in self._seen.items() if key[0] == scene.dag_id}
-        jobs = [state for (_, sort, _), state in seen.items() if sort == "job"]
-        expected = {(scene.dag_id, "task", name): state for name, state in scene.task_states.items()}
-        expected[scene.dag_id, "Dag", scene.dag_id] = scene.run_state
+        seen = {key[1:]: state for key, (state, *_) in self._seen.items() if key[0] == scene.dag_id}
+        jobs = [state for (sort, _), state in seen.items() if sort == "job"]
         wrong = [
-            f"WRONG: {' '.join(key)} should have ended as {state}, not as {seen.get(key)}"
-            for key, state in expected.items()
+            f"WRONG: {scene.dag_id} {' '.join(key)} should have ended as {state}, not as {seen.get(key)}"
+            for key, state in scene.ends.items()
             if seen.get(key) != state
         ]
         if jobs != [scene.job_status]:
@@ -138,11 +184,12 @@ def play(scene: Scene, airflow: LocalAirflow, cluster: Simulator, story: Story) 
         # The run first: once it has ended, what is seen of its tasks afterwards is final.
         run_state = run.state()
         for task_id, state in run.task_states().items():
-            story.change(run.dag_id, "task", task_id, state)
+            if story.change(scene, "task", task_id, state) and state == "failed":
+                story.quote(run.error(task_id))
         for job_id, status in _jobs(cluster).items():
             if job_id not in earlier_jobs:
-                story.change(run.dag_id, "job", job_id, status)
-        story.change(run.dag_id, "Dag", run.dag_id, run_state)
+                story.change(scene, "job", job_id, status)
+        story.change(scene, "Dag", run.dag_id, run_state)
         return run_state in ENDED_RUN_STATES
 
     until(look, within=RUN_SECONDS, what=f"the end of {scene.dag_id}")
@@ -161,18 +208,25 @@ def _jobs(cluster: Simulator) -> dict[str, str]:
     return jobs
 
 
+def seed(cluster: Simulator) -> None:
+    """Have the jobs on a cluster that the params of the example Dags name."""
+    cluster.seed(DATA_PROCESSING.name, DATA_JOB_ID, status=DATA_PROCESSING.statuses.succeeded)
+    cluster.seed(MODEL_TRAINING.name, TRAINING_JOB_ID, status=MODEL_TRAINING.statuses.succeeded)
+
+
 @contextmanager
 def local_set_up(speed: float, story: Story) -> Iterator[tuple[LocalAirflow, Simulator]]:
     """Run a simulated cluster with processed data and an Airflow with a connection to it."""
     HOMES.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(dir=HOMES, prefix=time.strftime("%Y%m%d-%H%M%S-")))
     with Simulator(speed=speed) as cluster:
-        cluster.seed(DATA_PROCESSING.name, DATA_JOB_ID, status=DATA_PROCESSING.statuses.succeeded)
+        seed(cluster)
         story.tell("Neptune ML simulator", f"{cluster.url}  ({speed:g} times as fast as real time)")
-        story.tell("Airflow", "starting")
-        connection = {"AIRFLOW_CONN_NEPTUNE_ML_DEFAULT": json.dumps(cluster.connection)}
+        connections = {CONNECTION_ID: cluster.connection}
         try:
-            with LocalAirflow(home, env=connection) as airflow:
+            with LocalAirflow(
+                home, connections=connections, progress=partial(story.tell, "Airflow")
+            ) as airflow:
                 story.tell("Airflow", airflow.url)
                 yield airflow, cluster
         except Exception:
@@ -192,6 +246,7 @@ def run_demo() -> int:
             play(scene, airflow, cluster, story)
         story.close(SCENES)
     story.tell("Airflow", "stopped")
+    print(WHAT_NEXT)
     return 0
 
 
@@ -202,7 +257,10 @@ def keep_running() -> int:
         print(f"\nAirflow             {airflow.url}  (no login: everybody on this machine is its admin)")
         print(f"Simulated cluster   {cluster.url}")
         print(f"Dags                {airflow.env['AIRFLOW__CORE__DAGS_FOLDER']}")
-        print(f"Logs                {airflow.home}\n\nCtrl-C ends it.", flush=True)
+        print(f"Logs                {airflow.home}")
+        control = f"curl -fsS {cluster.url}/_simulator/{{}} -H 'Content-Type: application/json' -d"
+        commands = {name: control.format(name) for name in ("script", "seed")}
+        print(WHAT_TO_DO.format(connection=CONNECTION_ID, **commands), flush=True)
         return until(airflow.check, within=math.inf, what="the end")
 
 

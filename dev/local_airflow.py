@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import socket
 import sqlite3
 import sys
+import time
 from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dev.processes import Guardian, OwnedProcess, stop
 from dev.rest_api import DagRun, RestApi, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
 AIRFLOW = int(version("apache-airflow").split(".")[0])
@@ -29,6 +31,7 @@ COMPONENTS = {
 }
 DATABASE = "airflow.db"
 START_SECONDS = 120
+PROGRESS_SECONDS = 5.0
 
 
 class LocalAirflow:
@@ -42,6 +45,9 @@ class LocalAirflow:
     :param busy: Whether much happens at once: the tasks of Airflow 3 get an API server of their own. A server
         writes its audit log in its event loop. With SQLite, that waits for the lock of another request, which
         waits for the event loop: nothing moves for half a minute.
+    :param connections: Connections by id, stored in Airflow's database before any Dag is read. The UI lists
+        them, other than those of environment variables; storing them takes some seconds.
+    :param progress: Called with what the start is doing.
     """
 
     def __init__(
@@ -51,10 +57,15 @@ class LocalAirflow:
         dags: Path = EXAMPLE_DAGS,
         env: Mapping[str, str] | None = None,
         busy: bool = False,
+        connections: Mapping[str, Mapping[str, Any]] | None = None,
+        progress: Callable[[str], object] = str,
     ) -> None:
         self.home = home
         self.url, self.env = _configure(home, dags)
         self.env.update(env or {})
+        self._connections = connections or {}
+        self._progress = progress
+        self._told = 0.0
         self._execution_api_port = free_ports(1)[0] if busy and AIRFLOW == 3 else None
         self.api = RestApi(self.url, version=AIRFLOW)
         self.processes: dict[str, OwnedProcess] = {}
@@ -80,11 +91,18 @@ class LocalAirflow:
         self._guardian = Guardian()
         self._cleanup.callback(self._guardian.close)
         self._start_database()
-        self._migrate()
+        self._tell("making its database")
+        self._run("db", "db", "migrate")
+        if self._connections:
+            self._tell("storing the connection in it")
+            file = self.home / "connections.json"
+            file.write_text(json.dumps(self._connections))
+            self._run("connections", "connections", "import", str(file))
         self.processes = {name: self._process(name, *command) for name, command in self._commands().items()}
         self._cleanup.callback(stop, list(self.processes.values()))
         # First the scheduler: its workers still report to the server when they end.
         self._cleanup.callback(stop, [*self.all("scheduler"), *self.all("worker")])
+        self._tell(f"starting {', '.join(self.processes)}")
         for process in self.processes.values():
             process.start()
         self.wait_until_healthy()
@@ -136,13 +154,15 @@ class LocalAirflow:
         log = self.home / f"{name}.log"
         return OwnedProcess(name, command, env=self.env, log=log, guardian=self._guardian)
 
-    def _migrate(self) -> None:
-        migrate = self._process("db", "db", "migrate")
-        self._cleanup.callback(migrate.kill)
-        migrate.start()
-        until(lambda: migrate.exit_code is not None, within=START_SECONDS, what="airflow db migrate")
-        if migrate.exit_code:
-            raise RuntimeError(f"airflow db migrate failed:\n{migrate.log_tail()}")
+    def _run(self, name: str, *arguments: str) -> None:
+        """Run a command of Airflow to its end."""
+        command = self._process(name, *arguments)
+        self._cleanup.callback(command.kill)
+        command.start()
+        what = f"airflow {' '.join(arguments)}"
+        until(lambda: command.exit_code is not None, within=START_SECONDS, what=what)
+        if command.exit_code:
+            raise RuntimeError(f"{what} failed:\n{command.log_tail()}")
 
     def check(self) -> None:
         """Raise RuntimeError, with the end of its log, if a component has ended."""
@@ -157,7 +177,14 @@ class LocalAirflow:
     def _is_healthy(self) -> bool:
         self.check()
         health = self.api.health()
-        return bool(health) and set(health.values()) == {"healthy"}
+        missing = [name for name, status in (health or {"its server": ""}).items() if status != "healthy"]
+        if missing and time.monotonic() > self._told + PROGRESS_SECONDS:
+            self._tell(f"waiting for {', '.join(missing)}")
+        return not missing
+
+    def _tell(self, news: str) -> None:
+        self._told = time.monotonic()
+        self._progress(news)
 
     def stop(self) -> None:
         """End every component and all that they started.
@@ -182,6 +209,7 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
             # The default looks the name up in the DNS, which takes seconds on some machines.
             "hostname_callable": "socket.gethostname",
             "simple_auth_manager_all_admins": True,
+            "test_connection": "Enabled",
             "execution_api_server_url": f"{url}/execution/",
         },
         "database": {

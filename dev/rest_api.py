@@ -76,16 +76,24 @@ class RestApi:
             return {}
         return {name: part["status"] for name, part in reply.items() if part["status"]}
 
-    def trigger(self, dag_id: str, conf: Mapping[str, object] | None = None, *, within: float = 90) -> DagRun:
+    def trigger(
+        self,
+        dag_id: str,
+        conf: Mapping[str, object] | None = None,
+        *,
+        within: float = 90,
+        logical_date: str | None = None,
+    ) -> DagRun:
         """Start a Dag run, as soon as Airflow has read the Dag file.
 
         :param conf: The run's configuration; overrides the Dag's params.
         :param within: Seconds to wait for the Dag to be known.
+        :param logical_date: In ISO form; without it, a run of Airflow 3 has none, and so no `{{ ds }}`.
         """
         until(lambda: self._knows(dag_id), within=within, what=f"Airflow to read the file of Dag {dag_id}")
         body: dict[str, object] = {"conf": dict(conf or {})}
         if self.version == 3:
-            body["logical_date"] = None
+            body["logical_date"] = logical_date
         run = self.call("POST", f"/dags/{dag_id}/dagRuns", body)
         return DagRun(self, dag_id, run["dag_run_id"])
 
@@ -169,6 +177,16 @@ class DagRun:
             return str(self.api.call("GET", path, accept="text/plain"))
         content = self.api.call("GET", path)["content"]
         return "\n".join(_line(event) for event in content)
+
+    def error(self, task_id: str, *, try_number: int = 1) -> str:
+        """Return the first line of the exception that a task's try logged last; empty if there is none."""
+        path = f"{self._path}/taskInstances/{task_id}/logs/{try_number}?full_content=true"
+        errors = [
+            error
+            for event in self.api.call("GET", path)["content"]
+            for error in event.get("error_detail") or []
+        ]
+        return f"{errors[-1]['exc_type']}: {errors[-1]['exc_value']}".splitlines()[0] if errors else ""
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         """Return a value that a task pushed."""

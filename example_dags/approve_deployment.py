@@ -1,4 +1,9 @@
-"""Have a person approve a model before it is deployed."""
+"""
+Process a graph and train a model on it; a person approves the model before it is deployed.
+
+Trigger it as it is. When the training has completed, the task `approve` waits for you: answer under *Required
+Actions* (Airflow 3.1 or newer), or mark the task as a success. *Reject* skips the deployment.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,13 @@ except ImportError:  # Airflow 2
     from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
     from airflow.models.dag import DAG  # type: ignore[no-redef]
 
-with DAG("approve_deployment", schedule=None, tags=["neptune-ml"]) as dag:
+with DAG(
+    "approve_deployment",
+    description="Train a model, and deploy it when a person has approved it",
+    doc_md=__doc__,
+    schedule=None,
+    tags=["neptune-ml"],
+) as dag:
     # [START approve_deployment]
     pipeline = NeptuneMLPipeline(
         group_id="fraud",

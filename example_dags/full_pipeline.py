@@ -1,4 +1,8 @@
-"""Process a graph, train a model on it and serve it: the whole lifecycle in one call."""
+"""
+Process a graph, train a model on it and serve it: the whole lifecycle in one call.
+
+Trigger it as it is. Its steps wait in the triggerer. The next run changes the endpoint that this one creates.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ except ImportError:  # Airflow 2
     from airflow.decorators import task  # type: ignore[attr-defined,no-redef]
     from airflow.models.dag import DAG  # type: ignore[no-redef]
 
-with DAG("full_pipeline", schedule=None, tags=["neptune-ml"]) as dag:
+with DAG(
+    "full_pipeline",
+    description="Process a graph, train a model on it and serve it, in one call",
+    doc_md=__doc__,
+    schedule=None,
+    tags=["neptune-ml"],
+) as dag:
     # [START full_pipeline]
     pipeline = NeptuneMLPipeline(
         group_id="fraud",

@@ -1,4 +1,8 @@
-"""Wait for an externally started training job, and go on only if it completed."""
+"""
+Wait for an externally started training job, and go on only if it completed.
+
+Trigger it with the id of a training job of the cluster. An unknown id fails at once.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,17 @@ except ImportError:  # Airflow 2
 
 with DAG(
     "gate_on_existing_job",
+    description="Go on only if an externally started training job completes",
+    doc_md=__doc__,
     schedule=None,
-    params={"job_id": Param("my-training", type="string")},
+    params={
+        "job_id": Param(
+            "my-training",
+            type="string",
+            title="Training job",
+            description="Id of the training job to wait for.",
+        ),
+    },
     tags=["neptune-ml"],
 ) as dag:
     # [START gate_on_existing_job]

@@ -1,4 +1,9 @@
-"""Start a training job, wait for it, and go on only if it completed."""
+"""
+Start a training job, wait for it, and go on only if it completed.
+
+Trigger it with the id of a data processing job that has completed. When the training fails, `wait` fails with
+its stage and reason, and `use_model` does not run.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,22 @@ except ImportError:  # Airflow 2
 
 with DAG(
     "gate_on_training",
+    description="Train a model, and go on only if the training completes",
+    doc_md=__doc__,
     schedule=None,
     params={
-        "data_processing_job_id": Param("nightly-data", type="string"),
-        "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
+        "data_processing_job_id": Param(
+            "nightly-data",
+            type="string",
+            title="Data processing job",
+            description="Id of the completed data processing job to train on.",
+        ),
+        "train_model_s3_location": Param(
+            "s3://my-bucket/models",
+            type="string",
+            title="S3 location of the model",
+            description="Where SageMaker writes the model's artifacts.",
+        ),
     },
     tags=["neptune-ml"],
 ) as dag:

@@ -1,4 +1,8 @@
-"""Apply a model to a growing graph every night; train it again if `retrain` is set."""
+"""
+Apply a model to a growing graph every night; train it again if `retrain` is set.
+
+The first run trains. The next ones process the new data and apply the model that was trained last.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +20,22 @@ except ImportError:  # Airflow 2
 
 with DAG(
     "nightly_incremental",
+    description="Apply a model to a growing graph every night, and train it again on request",
+    doc_md=__doc__,
     schedule="@daily",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
     max_active_runs=1,
     # An example: its first run would start jobs that cost money.
     is_paused_upon_creation=True,
-    params={"retrain": Param(False, type="boolean")},
+    params={
+        "retrain": Param(
+            False,
+            type="boolean",
+            title="Train again",
+            description="Train with a warm start, instead of applying the last model to the new data.",
+        ),
+    },
     tags=["neptune-ml"],
 ) as dag:
     # [START nightly_incremental]

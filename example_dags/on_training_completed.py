@@ -1,4 +1,9 @@
-"""Run when an externally started training job has completed. Needs Airflow 3."""
+"""
+Run when an externally started training job has completed. Needs Airflow 3.
+
+Airflow starts a run when a training job `nightly-...` completes. A run that you trigger yourself has no job,
+and skips `use_model`.
+"""
 
 from __future__ import annotations
 
@@ -34,3 +39,6 @@ if not __version__.startswith("2."):
 
         use_model.expand(job=completed())
     # [END on_training_completed]
+
+    dag.description = "Run when an externally started training job has completed"
+    dag.doc_md = __doc__

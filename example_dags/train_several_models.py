@@ -1,4 +1,8 @@
-"""Train several knowledge-graph models on the same data, and serve one of them."""
+"""
+Train several knowledge-graph models on the same data, and serve one of them.
+
+Trigger it as it is. The trainings run side by side, and one that fails does not stop the others.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,8 @@ except ImportError:  # Airflow 2
 
 with DAG(
     "train_several_models",
+    description="Train three knowledge-graph models on the same data, and serve one of them",
+    doc_md=__doc__,
     schedule=None,
     default_args={"deferrable": True},
     tags=["neptune-ml"],

@@ -1,4 +1,9 @@
-"""Train, and cancel the job when another task fails."""
+"""
+Train, and cancel the job when another task fails.
+
+Trigger it with *Data are good* off: the check fails while the training runs, `cancel` cancels the training,
+and the run fails as it should.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +24,28 @@ except ImportError:  # Airflow 2
 
 with DAG(
     "train_with_cleanup",
+    description="Train a model, and cancel the training when another task fails",
+    doc_md=__doc__,
     schedule=None,
     params={
-        "data_processing_job_id": Param("nightly-data", type="string"),
-        "train_model_s3_location": Param("s3://my-bucket/models", type="string"),
-        "data_is_good": Param(True, type="boolean"),
+        "data_processing_job_id": Param(
+            "nightly-data",
+            type="string",
+            title="Data processing job",
+            description="Id of the completed data processing job to train on.",
+        ),
+        "train_model_s3_location": Param(
+            "s3://my-bucket/models",
+            type="string",
+            title="S3 location of the model",
+            description="Where SageMaker writes the model's artifacts.",
+        ),
+        "data_is_good": Param(
+            True,
+            type="boolean",
+            title="Data are good",
+            description="Off: the check fails, and the training is cancelled.",
+        ),
     },
     tags=["neptune-ml"],
 ) as dag:

@@ -19,6 +19,7 @@ from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Simulator
 from dev.cluster_policy.airflow_local_settings import task_policy
+from dev.demo import seed
 from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.conftest import connect
@@ -47,11 +48,27 @@ def run(name: str, **conf: Any) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A simulated cluster in which hours pass in a second, with a completed data processing job."""
+    """A simulated cluster in which hours pass in a second, with what `make airflow` has on it."""
     with Simulator(speed=20_000) as simulator:
         connect(monkeypatch, simulator.connection)
-        simulator.seed("dataprocessing", "nightly-data", status="Completed")
+        seed(simulator)
         yield simulator
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py")))
+def test_explains_itself(name: str) -> None:
+    """The UI says what a Dag does, what each of its params is, and has a default for it."""
+    if name == "on_training_completed" and not AIRFLOW_V_3_0_PLUS:
+        pytest.skip("the file has no Dag on Airflow 2")
+    dag: Any = load(name)
+
+    assert dag.dag_id == name
+    assert dag.description
+    assert re.match(r"\n?[A-Z].+[.]\n\n", dag.doc_md, re.DOTALL), "more than a title"
+    for param in map(dag.params.get_param, dag.params):
+        assert param.schema["title"]
+        assert param.description.endswith(".")
+        assert param.resolve() is not None
 
 
 def test_gate_on_training(fast: Simulator) -> None:
@@ -73,14 +90,14 @@ def test_gate_stays_shut(fast: Simulator) -> None:
     assert tasks == {"start": "success", "wait": "failed", "use_model": "upstream_failed"}
 
 
-def test_gate_on_existing_job(fast: Simulator) -> None:
+@pytest.mark.parametrize("name", ["gate_on_existing_job", "gate_without_worker"])
+def test_gate_on_existing_job(fast: Simulator, name: str) -> None:
     """A job that somebody else started opens the gate too."""
-    fast.seed("modeltraining", "theirs", status="Completed")
-
-    state, tasks = run("gate_on_existing_job", job_id="theirs")
+    state, tasks = run(name)
 
     assert state == "success"
     assert tasks == {"wait": "success", "use_model": "success"}
+    assert not fast.calls("StartMLModelTrainingJob")
 
 
 def test_train_with_cleanup(fast: Simulator) -> None:

@@ -213,17 +213,17 @@ class NeptuneMLJobTrigger(BaseTrigger):
             if self.cancel_on_timeout is not None:
                 error.add_sentence(await _promptly(self._cancel_late()))
             await self._xcoms.finish()
-            return self._failure("timeout", str(error))
+            return await self._failure("timeout", str(error))
         except NeptuneMLFailedError as error:
             await self._print_rest(log, error.description, failed=True)
-            return self._failure(
+            return await self._failure(
                 "failed",
                 str(error),
                 description=dict(error.description),
                 log_is_printed=log.is_complete,
             )
         except NeptuneMLError as error:
-            return self._failure("error", str(error), error=error_state(error))
+            return await self._failure("error", str(error), error=error_state(error))
         await self._print_rest(log, description)
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
@@ -233,7 +233,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
                 **kind.names_in(description),
                 "return_value": dict(description),
             }
-            return _ending(TaskSuccessEvent(xcoms=xcoms), event)
+            return _ending(TaskSuccessEvent(xcoms=await self._xcoms.push_last(xcoms)), event)
         return event
 
     async def on_kill(self) -> None:
@@ -384,7 +384,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _event(self, status: str, **payload: Any) -> TriggerEvent:
         return TriggerEvent({"status": status, "kind": self.kind, "resource_id": self.resource_id, **payload})
 
-    def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
+    async def _failure(self, status: str, message: str, **payload: Any) -> TriggerEvent:
         event = self._event(status, message=message, **payload)
         if not self.fail_from_trigger:
             return event
@@ -392,7 +392,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         is_skipped = self.soft_fail and status != "error"
-        xcoms = xcoms_of(find_kind(self.kind), payload.get("description", {}))
+        xcoms = await self._xcoms.push_last(xcoms_of(find_kind(self.kind), payload.get("description", {})))
         return _ending((TaskSkippedEvent if is_skipped else TaskFailedEvent)(xcoms=xcoms), event)
 
 

@@ -16,6 +16,7 @@ from airflow_provider_neptune_ml.xcoms import Pushed, log_failure
 _THREADS = Threads(limit=4, limit_of_one=4)
 # How long the end of a wait is put off for them, in seconds.
 _LONGEST_WAIT_SECONDS = 2.0
+_LAST_PUSH_SECONDS = 10.0
 
 
 class TriggerXComs:
@@ -42,6 +43,19 @@ class TriggerXComs:
         if missing := self._pushed.missing(progress.kind, progress.description):
             self._pushing = asyncio.ensure_future(self._push(missing))
 
+    async def push_last(self, xcoms: Mapping[str, Any]) -> dict[str, Any]:
+        """
+        Push what a task ends with, and return what was not pushed, for the event that ends it.
+
+        Airflow 3.3 stores the XComs of such an event as JSON text, and tasks downstream get that text.
+        """
+        await self.finish()
+        left = {key: value for key, value in xcoms.items() if not self._pushed.has(key, value)}
+        if left and self._task_instance is not None:
+            self._pushing = asyncio.ensure_future(self._push(left))
+            await asyncio.wait((self._pushing,), timeout=_LAST_PUSH_SECONDS)
+        return {key: value for key, value in left.items() if not self._pushed.has(key, value)}
+
     async def finish(self) -> None:
         """Let the last push end, for a moment."""
         if self._pushing:
@@ -62,5 +76,5 @@ class TriggerXComs:
 
     def _push_all(self, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():
-            push_xcom(self._task_instance, key, value)
+            push_xcom(self._task_instance, key, value, in_triggerer=True)
             self._pushed.add(key, value)
