@@ -1,5 +1,5 @@
 """
-What XCom has of a task's resource: the XCom ``description``, and the links of the UI.
+What XCom has of a task's resource: the XCom ``description``, the links of the UI, an endpoint's name.
 
 They are pushed as soon as a reply shows them: while the task runs or is deferred, however it ends. Airflow
 itself would ask for the links only when a worker is done with a task.
@@ -113,7 +113,7 @@ class TaskXComs:
 def xcoms_of(kind: ResourceKind, reply: Mapping[str, Any]) -> dict[str, Any]:
     """Return the XComs that a reply shows; that of a start, which has no status, is no description."""
     description = {DESCRIPTION: dict(reply)} if reply.get("status") else {}
-    return {**_urls_of(kind, reply), **description}
+    return {**_urls_of(kind, reply), **kind.names_in(reply), **description}
 
 
 class ExtraLinks:

@@ -250,7 +250,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
     def _finish(self, context: Context, description: Mapping[str, Any]) -> dict[str, Any]:
         """Return the task's result once the wait is over, and push the names that other tasks need."""
         for key, name in self.kind.names_in(description).items() if self.do_xcom_push else ():
-            task_instance_of(context).xcom_push(key=key, value=name)
+            self.xcoms.push(task_instance_of(context), key, name)
         return dict(description)
 
     def _new_log(self, context: Context) -> TaskLog:

@@ -227,12 +227,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         await self._print_rest(log, description)
         event = self._event("success", description=dict(description))
         if self.end_from_trigger:
-            kind = watch.spec.kind
-            xcoms: dict[str, Any] = {
-                **xcoms_of(kind, description),
-                **kind.names_in(description),
-                "return_value": dict(description),
-            }
+            xcoms = {**xcoms_of(watch.spec.kind, description), "return_value": dict(description)}
             return _ending(TaskSuccessEvent(xcoms=await self._xcoms.push_last(xcoms)), event)
         return event
 
