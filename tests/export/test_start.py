@@ -385,14 +385,24 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
             NeptuneMLExportHook(aws_conn_id=None, region_name="us-east-1").describe("export", job)
 
 
-def test_region_of_the_invoke_uri(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("a1.execute-api.ap-south-1.amazonaws.com", "ap-south-1"),
+        ("a1-vpce-0a1.execute-api.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("vpce-0a1-b2.execute-api.ap-south-1.vpce.amazonaws.com", "ap-south-1"),
+        # One of the user's own tells none: the cluster's does, as for the cluster.
+        ("exports.example.com", "eu-west-1"),
+    ],
+)
+def test_region_of_the_invoke_uri(monkeypatch: pytest.MonkeyPatch, host: str, region: str) -> None:
     """The region in the host name of the API comes before that of the cluster."""
-    hook = NeptuneMLExportHook(
-        export_api_url="https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export/"
-    )
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    connect(monkeypatch, {"conn_type": "neptune_ml", "host": CLUSTER})
+    hook = NeptuneMLExportHook(export_api_url=f"https://{host}/v1/neptune-export/", aws_conn_id=None)
 
-    assert hook.region_name == "ap-south-1"
-    assert hook.cluster.endpoint_url == "https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export"
+    assert hook.region_name == region
+    assert hook.cluster.endpoint_url == f"https://{host}/v1/neptune-export"
 
 
 def test_no_service(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
