@@ -114,6 +114,10 @@ def test_templates(simulator: Simulator, native: bool) -> None:
             {"params": {"cloneCluster": True}},
             "give the export.s as export_params",
         ),
+        (
+            {"params": {"endpoint": "reader", "profile": "neptune_ml"}},
+            "params has endpoint, profile: params are Airflow.s own",
+        ),
         ({"additional_parameters": {"jobSize": "large"}}, "has an argument of its own: job_size"),
     ],
 )
@@ -121,6 +125,17 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     """Mistakes are reported when the Dag is parsed."""
     with pytest.raises(ValueError, match=message):
         start(**arguments)
+
+
+def test_params_of_the_dag(simulator: Simulator) -> None:
+    """Params of the Dag may be called as the export's are: those are asked for by them."""
+    with DAG("nightly", schedule=None, params={"cloneCluster": True}, render_template_as_native_obj=True):
+        task = start(export_params={"cloneCluster": "{{ params.cloneCluster }}"}, wait_for_completion=False)
+    task.render_template_fields({"ti": None, "params": task.params.dump()})  # type: ignore[typeddict-item]
+    task.execute(context())
+
+    [request] = simulator.calls(START)
+    assert request.body["params"]["cloneCluster"] is True
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "internal_failure", "garbled", "client_timeout"])
