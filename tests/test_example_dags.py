@@ -189,7 +189,7 @@ def test_whole_workflow_that_fails(
 ) -> None:
     """A model that answers nothing, or can't be published, does not stay: its endpoint is deleted."""
     simulator, _ = workflow
-    dag = load("whole_workflow")
+    dag: Any = load("whole_workflow")
     if failed == "ask":
         simulator.script_query([])
     else:

@@ -132,7 +132,8 @@ def test_params_of_the_dag(simulator: Simulator) -> None:
     """Params of the Dag may be called as the export's are: those are asked for by them."""
     with DAG("nightly", schedule=None, params={"cloneCluster": True}, render_template_as_native_obj=True):
         task = start(export_params={"cloneCluster": "{{ params.cloneCluster }}"}, wait_for_completion=False)
-    task.render_template_fields({"ti": None, "params": task.params.dump()})  # type: ignore[typeddict-item]
+    known: Any = {"ti": None, "params": dict(task.params)}
+    task.render_template_fields(known)
     task.execute(context())
 
     [request] = simulator.calls(START)
