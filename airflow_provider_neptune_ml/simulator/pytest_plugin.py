@@ -7,6 +7,7 @@ installed, so it imports nothing until a test asks, and changes nothing where no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -56,8 +57,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
     """Set up a temporary Airflow for a file that names the fixtures: its imports run before any fixture."""
     if file_path.suffix != ".py" or "airflow" in sys.modules or _HOME in parent.config.stash:
         return
-    if _NEEDS_AIRFLOW.search(file_path.read_text(errors="replace")) and not _has_own_airflow():
-        _set_up_home(parent.config)
+    with contextlib.suppress(OSError):  # what can't be read is pytest's to report
+        if _NEEDS_AIRFLOW.search(file_path.read_text(errors="replace")) and not _has_own_airflow():
+            _set_up_home(parent.config)
 
 
 def _has_own_airflow() -> bool:
