@@ -8,12 +8,14 @@ installed, so it imports nothing until a test asks, and changes nothing where no
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,9 +113,17 @@ def neptune_ml_airflow(pytestconfig: pytest.Config) -> Path | None:
     home = pytestconfig.stash.get(_HOME, None)
     if home:
         subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True)
+        _keep_api()
     elif not _has_own_airflow():
         pytest.fail(_NO_AIRFLOW, pytrace=False)
     return home
+
+
+def _keep_api() -> None:
+    # dag.test() of Airflow 3.0 builds an API for each task, which takes seconds; 3.3.2 keeps it, like this.
+    with contextlib.suppress(ImportError, AttributeError):
+        supervisor = importlib.import_module("airflow.sdk.execution_time.supervisor")
+        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture
