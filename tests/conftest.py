@@ -51,8 +51,11 @@ REAL_AIRFLOW_SECONDS = 4 * 3600
 ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
 # Modules and folders whose tests have processes of their own, or ask the same of every kind in every mode.
-_SLOW = {"distributed", "system", "test_cli", "test_imports", "test_pytest_plugin", "test_real_clients"}
-_SLOW |= {"fuzz", "kills", "test_all_kinds", "test_outcomes", "test_transient_errors", "test_wheel"}
+_SLOW = {
+    *("distributed", "system", "test_cli", "test_imports", "test_pytest_plugin", "test_real_clients"),
+    *("fuzz", "kills", "test_all_kinds", "test_left_behind", "test_outcomes", "test_transient_errors"),
+    "test_wheel",
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
