@@ -122,7 +122,7 @@ def neptune_ml_airflow(pytestconfig: pytest.Config) -> Path | None:
 def _keep_api() -> None:
     # dag.test() of Airflow 3.0 builds an API for each task, which takes seconds; 3.3.2 keeps it, like this.
     with contextlib.suppress(ImportError, AttributeError):
-        supervisor = importlib.import_module("airflow.sdk.execution_time.supervisor")
+        supervisor: Any = importlib.import_module("airflow.sdk.execution_time.supervisor")
         supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
