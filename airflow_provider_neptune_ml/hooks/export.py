@@ -23,8 +23,10 @@ from airflow_provider_neptune_ml.validation import is_id, normalized, validate
 if TYPE_CHECKING:
     from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 
-# <api>.execute-api.<region>.amazonaws.com; China has another suffix.
-_REGION_IN_HOST = re.compile(r"\.execute-api\.([a-z]{2,}(?:-[a-z]+)+-\d)\.amazonaws\.(?:com|com\.cn|eu)$")
+# <api>.execute-api.<region>.amazonaws.com, or that of a VPC endpoint; China has another suffix.
+_REGION_IN_HOST = re.compile(
+    r"\.execute-api\.([a-z]{2,}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.(?:com|com\.cn|eu)$"
+)
 _PROFILE = "neptune_ml"
 # What a description has a place for. The rest is what the service says of a failure.
 _KNOWN = ("jobId", "jobName", "status", "logs", "outputS3Uri")
@@ -149,7 +151,8 @@ class NeptuneMLExportHook(NeptuneMLHook):
     :param export_api_url: The full invoke URI of the service, over that of the connection (default: the
         connection's).
     :param settings: The other arguments of ``NeptuneMLHook``. The region defaults to that of the host name of
-        the invoke URI, that of the cluster's connection, and that of the AWS connection, in this order.
+        the invoke URI, that of the cluster's connection, that of the AWS connection, and that of the
+        cluster's host name, in this order.
     """
 
     bounded_path: ClassVar[str] = ""
@@ -187,8 +190,9 @@ class NeptuneMLExportHook(NeptuneMLHook):
         return ExportConnection(**{**vars(cluster), **ours}, cluster=cluster)
 
     def region_of(self, cluster: NeptuneMLConnection, aws: AwsConnectionWrapper) -> str | None:
-        """Return the region; that of the host name is certain, the connection's is the cluster's."""
-        return self._region_name or cluster.region_in_host or cluster.region_name or aws.region_name
+        """Return the region; that of the host name is certain, the others are the cluster's."""
+        service: Any = cluster
+        return self._region_name or service.region_in_host or super().region_of(service.cluster, aws)
 
     def start(
         self,

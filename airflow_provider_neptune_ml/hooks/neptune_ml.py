@@ -561,7 +561,7 @@ class NeptuneMLHook(AwsBaseHook):
         )
         call = getattr(self.query_conn, xform_name(GREMLIN.operation))
         try:
-            reply = self._send(request, partial(call, gremlinQuery=query), seconds)
+            return _values_of(self._send(request, partial(call, gremlinQuery=query), seconds), request)
         except NeptuneMLError as error:
             if request.changes and error.transient and error.ambiguous:
                 error.transient = False
@@ -569,15 +569,6 @@ class NeptuneMLHook(AwsBaseHook):
                     "It changes the graph and may have been carried out: it is not sent again."
                 )
             raise
-        result = reply.get("result")
-        data = result.get("data") if isinstance(result, dict) else None
-        try:
-            values = plain(data)
-        except RecursionError:
-            values = None
-        if not isinstance(values, list):
-            raise not_neptunes(request)
-        return values
 
     def model_metrics(self, job_id: str) -> dict[str, Any]:
         """
@@ -724,6 +715,19 @@ class NeptuneMLHook(AwsBaseHook):
             # Airflow says so where its secrets backend is down, too.
             raise NeptuneMLUnreachableError(f"Connection {self.aws_conn_id!r} (aws_conn_id) is missing.")
         return fresh._clients
+
+
+def _values_of(reply: Mapping[str, Any], request: AnyRequest) -> list[Any]:
+    """Return the result in the reply to a query; an error where there is none."""
+    result = reply.get("result")
+    data = result.get("data") if isinstance(result, dict) else None
+    try:
+        values = plain(data)
+    except RecursionError:
+        values = None
+    if not isinstance(values, list):
+        raise not_neptunes(request)
+    return values
 
 
 class SharedHook(NeptuneMLHook):

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 # What the marker has while a start is under way: no id, as the service gives it.
 _NOT_KNOWN_YET = "?"
+# Members of the request's `params` by which those that were given as Airflow's are told.
+_OF_EXPORTS = {"endpoint", "profile", "useIamAuth", "cloneCluster"}
 
 
 class ExportSubmission(Submission):
@@ -212,7 +214,10 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
     def validate_together(self, arguments: Mapping[str, Any], *, rendered: bool) -> None:
         """Check that what is the export's was not given as Airflow's ``params``."""
         super().validate_together(arguments, rendered=rendered)
-        if misplaced := sorted({"cloneCluster", "useIamAuth"} & set(self.params or {})):
+        dag = self.get_dag()
+        # Those of the Dag are there, too, and may have any name.
+        own = set(self.params or {}) - set(dag.params if dag else {})
+        if misplaced := sorted(_OF_EXPORTS & own):
             raise ValueError(
                 f"params has {', '.join(misplaced)}: params are Airflow's own, give the export's as"
                 " export_params"

@@ -106,8 +106,12 @@ class NeptuneMLGremlinQueryOperator(NeptuneMLTask):
         self._is_killed = True
 
     def _run(self, query: str) -> list[Any]:
+        self._raise_if_killed()
         try:
             return self.hook.gremlin(query, timeout=self.timeout)
         finally:
-            if self._is_killed:
-                raise NeptuneMLKilledError("The task was killed.")
+            self._raise_if_killed()
+
+    def _raise_if_killed(self) -> None:
+        if self._is_killed:
+            raise NeptuneMLKilledError("The task was killed.")

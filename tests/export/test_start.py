@@ -114,6 +114,10 @@ def test_templates(simulator: Simulator, native: bool) -> None:
             {"params": {"cloneCluster": True}},
             "give the export.s as export_params",
         ),
+        (
+            {"params": {"endpoint": "reader", "profile": "neptune_ml"}},
+            "params has endpoint, profile: params are Airflow.s own",
+        ),
         ({"additional_parameters": {"jobSize": "large"}}, "has an argument of its own: job_size"),
     ],
 )
@@ -121,6 +125,17 @@ def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     """Mistakes are reported when the Dag is parsed."""
     with pytest.raises(ValueError, match=message):
         start(**arguments)
+
+
+def test_params_of_the_dag(simulator: Simulator) -> None:
+    """Params of the Dag may be called as the export's are: those are asked for by them."""
+    with DAG("nightly", schedule=None, params={"cloneCluster": True}, render_template_as_native_obj=True):
+        task = start(export_params={"cloneCluster": "{{ params.cloneCluster }}"}, wait_for_completion=False)
+    task.render_template_fields({"ti": None, "params": task.params.dump()})  # type: ignore[typeddict-item]
+    task.execute(context())
+
+    [request] = simulator.calls(START)
+    assert request.body["params"]["cloneCluster"] is True
 
 
 @pytest.mark.parametrize("fault", ["reset", "cut", "internal_failure", "garbled", "client_timeout"])
@@ -385,14 +400,24 @@ def test_signature(monkeypatch: pytest.MonkeyPatch) -> None:
             NeptuneMLExportHook(aws_conn_id=None, region_name="us-east-1").describe("export", job)
 
 
-def test_region_of_the_invoke_uri(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("a1.execute-api.ap-south-1.amazonaws.com", "ap-south-1"),
+        ("a1-vpce-0a1.execute-api.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+        ("vpce-0a1-b2.execute-api.ap-south-1.vpce.amazonaws.com", "ap-south-1"),
+        # One of the user's own tells none: the cluster's does, as for the cluster.
+        ("exports.example.com", "eu-west-1"),
+    ],
+)
+def test_region_of_the_invoke_uri(monkeypatch: pytest.MonkeyPatch, host: str, region: str) -> None:
     """The region in the host name of the API comes before that of the cluster."""
-    hook = NeptuneMLExportHook(
-        export_api_url="https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export/"
-    )
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    connect(monkeypatch, {"conn_type": "neptune_ml", "host": CLUSTER})
+    hook = NeptuneMLExportHook(export_api_url=f"https://{host}/v1/neptune-export/", aws_conn_id=None)
 
-    assert hook.region_name == "ap-south-1"
-    assert hook.cluster.endpoint_url == "https://a1.execute-api.ap-south-1.amazonaws.com/v1/neptune-export"
+    assert hook.region_name == region
+    assert hook.cluster.endpoint_url == f"https://{host}/v1/neptune-export"
 
 
 def test_no_service(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:

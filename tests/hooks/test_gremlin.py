@@ -12,7 +12,6 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
-from airflow_provider_neptune_ml.hooks import limits
 from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
@@ -75,6 +74,7 @@ def test_result(simulator: Simulator) -> None:
         ([{"name": ["Ann"]}], [{"name": ["Ann"]}]),
         # What no database takes.
         ("a\0b\ud800", "ab?"),
+        ([float("nan"), float("-inf")], ["nan", "-inf"]),
     ],
 )
 def test_types(typed: Any, value: Any) -> None:
@@ -93,33 +93,34 @@ def test_replies_that_are_none(monkeypatch: pytest.MonkeyPatch, body: Any) -> No
         connect_to(monkeypatch, port)
         with pytest.raises(NeptuneMLUnreachableError, match="the reply is not one of Neptune's") as caught:
             NeptuneMLHook().gremlin(READ)
+        assert caught.value.transient
 
-    assert caught.value.transient
+        with pytest.raises(NeptuneMLUnreachableError, match="it is not sent again") as caught:
+            NeptuneMLHook().gremlin(WRITE)
+        assert not caught.value.transient
 
 
-def test_large_results(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_results(simulator: Simulator) -> None:
     """A result that is too large is an error that says so, and is not read to its end."""
-    monkeypatch.setattr(limits, "_LONGEST_REPLY_BYTES", 1000)
-    simulator.script_query(["x" * 2000])
+    simulator.script_query(["x" * 4_100_000])
 
     with pytest.raises(NeptuneMLError) as caught:
         NeptuneMLHook().gremlin(READ)
 
     assert str(caught.value).startswith(
-        f"Gremlin query {READ!r}: the result has more than 1000 bytes. Have the query return less"
+        f"Gremlin query {READ!r}: the result has more than 4000000 bytes. Have the query return less"
     )
     assert not caught.value.transient
 
 
-def test_limits_leave_the_client_alone(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_leave_the_client_alone(simulator: Simulator) -> None:
     """Whoever uses boto3's client gets what the service sends, as the service sends it."""
-    monkeypatch.setattr(limits, "_LONGEST_REPLY_BYTES", 1000)
-    simulator.script_query(["x" * 2000])
+    simulator.script_query(["x" * 4_100_000])
 
     found: Any = NeptuneMLHook().conn
     assert found.execute_gremlin_query(gremlinQuery=READ)["result"]["data"] == {
         "@type": "g:List",
-        "@value": ["x" * 2000],
+        "@value": ["x" * 4_100_000],
     }
 
 

@@ -116,6 +116,17 @@ def test_kill(simulator: Simulator, held: Event) -> None:
     assert len(simulator.calls(QUERY)) == 1
 
 
+def test_kill_between_two_attempts(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query is not sent for a task that was killed in the pause before."""
+    task = query(query=WRITE)
+    monkeypatch.setattr("airflow_provider_neptune_ml.operators.query.time.sleep", lambda _: task.on_kill())
+    simulator.add_fault(Fault("too_many_requests"))
+
+    with pytest.raises(NeptuneMLKilledError):
+        task.execute(context())
+    assert len(simulator.calls(QUERY)) == 1
+
+
 def test_execution_timeout(simulator: Simulator, held: Event) -> None:
     """The signal by which Airflow ends a task in time interrupts it while its query runs."""
 
