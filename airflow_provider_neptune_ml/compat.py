@@ -81,18 +81,18 @@ else:
         return {"XCom": XCom, "BaseXCom": BaseXCom}[name]
 
 
-def push_xcom(task_instance: Any, key: str, value: Any, *, in_triggerer: bool = False) -> None:
+def push_xcom(task_instance: Any, key: str, value: Any) -> None:
     """
     Push an XCom, from a worker or the triggerer; a link past the user's XCom backend.
 
     Airflow's server reads a link as it is stored, which another backend's would have to be fetched for.
-    Airflow 3.3's `xcom_push` reads attributes of the task that a serialized one, in the triggerer, has not.
     """
     from airflow_provider_neptune_ml.compat import BaseXCom, XCom
 
     backend = BaseXCom if key.startswith(LINK_PREFIX) else XCom
-    is_serialized = in_triggerer and AIRFLOW_V_3_0_PLUS
-    if backend is XCom and hasattr(task_instance, "xcom_push") and not is_serialized:
+    # In the triggerer of Airflow 3.3, the task is one that was serialized, with which xcom_push fails.
+    is_whole = isinstance(getattr(task_instance, "task", None), (BaseOperator, type(None)))
+    if backend is XCom and is_whole and hasattr(task_instance, "xcom_push"):
         task_instance.xcom_push(key=key, value=value)
         return
     names = ("dag_id", "task_id", "run_id", "map_index")

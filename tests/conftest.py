@@ -52,18 +52,11 @@ REAL_AIRFLOW_SECONDS = 4 * 3600
 # boto3's own retries would only make tests slower.
 ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
-# Modules and folders whose tests have processes of their own, or put the same question again and again.
+# Modules and folders whose tests have processes of their own, or ask the same of every kind in every mode.
 _SLOW = {
-    *(
-        "distributed",
-        "fuzz",
-        "system",
-        "test_cli",
-        "test_imports",
-        "test_local_airflow",
-        "test_pytest_plugin",
-    ),
-    *("test_real_clients", "test_wheel"),
+    *("distributed", "system", "test_cli", "test_imports", "test_pytest_plugin", "test_real_clients"),
+    *("fuzz", "kills", "test_all_kinds", "test_left_behind", "test_outcomes", "test_transient_errors"),
+    "test_wheel",
 }
 
 

@@ -43,7 +43,7 @@ def test_quotes_are_true(page: Path, source: str, region: str, quoted: str) -> N
     assert quoted == textwrap.dedent(MARK.sub("", found.group(1)))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", sorted({*PAGES, *ROOT.glob("*.md")}), ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """A relative link of a page leads to a file of the repository, and to a heading in it."""
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):

@@ -294,7 +294,9 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
         ti = task_instance_of(context)
         # Airflow 2 sets start_date to that of the first reschedule, Airflow 3 has a method for it.
         ask = getattr(ti, "get_first_reschedule_date", None) if self.reschedule else None
-        started: datetime | None = (ask and ask(context)) or ti.start_date
+        started: datetime | str | None = (ask and ask(context)) or ti.start_date
+        if isinstance(started, str):  # as dag.test() of Airflow 3.0 has it
+            started = datetime.fromisoformat(started.replace("Z", "+00:00"))
         return started.timestamp() if started else time.time()
 
     def _describe(self, left: float | None) -> dict[str, Any]:

@@ -7,12 +7,15 @@ installed, so it imports nothing until a test asks, and changes nothing where no
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,8 +59,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> None:
     """Set up a temporary Airflow for a file that names the fixtures: its imports run before any fixture."""
     if file_path.suffix != ".py" or "airflow" in sys.modules or _HOME in parent.config.stash:
         return
-    if _NEEDS_AIRFLOW.search(file_path.read_text(errors="replace")) and not _has_own_airflow():
-        _set_up_home(parent.config)
+    with contextlib.suppress(OSError):  # what can't be read is pytest's to report
+        if _NEEDS_AIRFLOW.search(file_path.read_text(errors="replace")) and not _has_own_airflow():
+            _set_up_home(parent.config)
 
 
 def _has_own_airflow() -> bool:
@@ -109,9 +113,17 @@ def neptune_ml_airflow(pytestconfig: pytest.Config) -> Path | None:
     home = pytestconfig.stash.get(_HOME, None)
     if home:
         subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True)
+        _keep_api()
     elif not _has_own_airflow():
         pytest.fail(_NO_AIRFLOW, pytrace=False)
     return home
+
+
+def _keep_api() -> None:
+    # dag.test() of Airflow 3.0 builds an API for each task, which takes seconds; 3.3.2 keeps it, like this.
+    with contextlib.suppress(ImportError, AttributeError):
+        supervisor: Any = importlib.import_module("airflow.sdk.execution_time.supervisor")
+        supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 
 @pytest.fixture

@@ -76,5 +76,5 @@ class TriggerXComs:
 
     def _push_all(self, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():
-            push_xcom(self._task_instance, key, value, in_triggerer=True)
+            push_xcom(self._task_instance, key, value)
             self._pushed.add(key, value)

@@ -18,7 +18,7 @@ with DAG("nightly", schedule=None) as dag:
         wait_for_completion=False,
     )
     wait = NeptuneMLModelTrainingJobSensor(
-        task_id="wait", job_id=start.output, mode="reschedule", poke_interval=1
+        task_id="wait", job_id=start.output, deferrable=True, poke_interval=1
     )
     deploy = NeptuneMLCreateEndpointOperator(
         task_id="deploy", ml_model_training_job_id=start.output, poll_interval=1
