@@ -484,7 +484,7 @@ def test_throttled(answers: list[bytes | None], monkeypatch: pytest.MonkeyPatch)
             "there is no log group /aws/sagemaker/ProcessingJobs (yet)",
         ),
         (refusal("InvalidParameterException", "no"), "InvalidParameterException: no"),
-        (reply(200, {"events": [], "message": "x" * 17_000_000}), "ResponseParserError: more than 16000000"),
+        (reply(200, {"events": [], "message": "x" * 17_000_000}), "ReplyTooLongError: more than 16000000"),
         (None, "ConnectionClosedError: "),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
