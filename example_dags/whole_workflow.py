@@ -116,7 +116,8 @@ with DAG(
     delete_old = NeptuneMLDeleteEndpointOperator(
         task_id="delete_old", endpoint_id=old, ignore_missing=True, deferrable=True
     )
-    ask >> old >> publish(pipeline.deploy.output, pipeline.endpoint_name) >> delete_old
+    published = publish(pipeline.deploy.output, pipeline.endpoint_name)
+    ask >> old >> published >> delete_old
 
     delete_new = NeptuneMLDeleteEndpointOperator(
         task_id="delete_new",
@@ -125,5 +126,5 @@ with DAG(
         deferrable=True,
         trigger_rule="one_failed",
     )
-    [pipeline.deploy, ask] >> delete_new
+    [pipeline.deploy, ask, published] >> delete_new
     # [END whole_workflow_clean_up]

@@ -183,16 +183,27 @@ def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
     assert first not in endpoints()
 
 
-def test_whole_workflow_that_fails(workflow: tuple[Simulator, Bucket]) -> None:
-    """A model that answers nothing does not stay: its endpoint is deleted, and the run has failed."""
+@pytest.mark.parametrize("failed", ["ask", "publish"])
+def test_whole_workflow_that_fails(
+    workflow: tuple[Simulator, Bucket], monkeypatch: pytest.MonkeyPatch, failed: str
+) -> None:
+    """A model that answers nothing, or can't be published, does not stay: its endpoint is deleted."""
     simulator, _ = workflow
-    simulator.script_query([])
+    dag: Any = load("whole_workflow")
+    if failed == "ask":
+        simulator.script_query([])
+    else:
+        monkeypatch.setitem(dag.get_task("publish").python_callable.__globals__, "Variable", None)
 
-    dag_run = load("whole_workflow").test()
+    dag_run = dag.test()
 
     tasks = {ti.task_id: str(ti.state) for ti in dag_run.get_task_instances()}
     assert str(dag_run.state) == "failed"
-    assert (tasks["ask"], tasks["publish"], tasks["delete_new"]) == ("failed", "upstream_failed", "success")
+    assert (tasks[failed], tasks["delete_old"], tasks["delete_new"]) == (
+        "failed",
+        "upstream_failed",
+        "success",
+    )
     assert simulator.overview()["kinds"]["endpoints"] == []
 
 

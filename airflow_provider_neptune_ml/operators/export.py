@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
-from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLFailedError
+from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
+from airflow_provider_neptune_ml.exceptions import (
+    NeptuneMLError,
+    NeptuneMLFailedError,
+    NeptuneMLTimeoutError,
+    full_stop,
+)
 from airflow_provider_neptune_ml.export import NeptuneMLExportTask
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, NeptuneMLStopOperator
 from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker
 from airflow_provider_neptune_ml.operators.submission import Submission, Submitted
+from airflow_provider_neptune_ml.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
@@ -81,9 +88,10 @@ class ExportSubmission(Submission):
         self._marker.write(_NOT_KNOWN_YET)
         try:
             reply = task.retry(self._send_once, task.kind.title.capitalize())
-        except NeptuneMLError:
+        except BaseException:
             if not self._may_have_started:
-                self._marker.delete()
+                with suppress(Exception):
+                    self._marker.delete()
             raise
         task.cancel_if_killed()
         task.log.info("%s started", task.kind.name_of(reply["id"]))
@@ -114,6 +122,7 @@ class ExportSubmission(Submission):
         except BaseException:
             # Airflow's signal handlers have raised: a kill on Airflow 2, and a time-out.
             if not sent.cancel():
+                self._may_have_started = True
                 with suppress(Exception):
                     self._note(sent.result(cancellation.BUDGETS.unhurried))
             task.cancel_if_killed()
@@ -123,9 +132,26 @@ class ExportSubmission(Submission):
         """Have a kill cancel the job, a retry adopt it, and a teardown find it: in this order."""
         self._may_have_started = True
         self._kill.aim(reply["id"])
-        self._marker.write(reply["id"])
+        try:
+            self._marker.write(reply["id"])
+        except Exception as cause:  # whatever Airflow's API or a backend of the store raises
+            raise self._cancelled(reply["id"], cause) from cause
         self._claim(reply["id"])
         return reply
+
+    def _cancelled(self, job_id: str, cause: Exception) -> NeptuneMLError:
+        """Cancel what no retry would find, and return the error of the task."""
+        with suppress(Exception):
+            self._claim(job_id)
+        task = self._task
+        outcome = cancellation.cancel_now(
+            task.hook, task.kind, job_id, seconds=cancellation.BUDGETS.unhurried
+        )
+        self._kill.aim(None)
+        return NeptuneMLError(
+            f"{task.kind.name_of(job_id)}: Airflow could not keep its id for a retry:"
+            f" {type(cause).__name__}: {full_stop(one_line(cause))} {full_stop(outcome.words.capitalize())}"
+        )
 
 
 def _answer_in_thread(future: Future[T], call: Callable[[], T]) -> None:
@@ -225,10 +251,17 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
-        """Say of a failed export, too, where its files are."""
+        """Say of a failed export, too, where its files are; leave one that timed out to no retry."""
         with super()._cancel_on_error(context):
             try:
                 yield
+            except (AirflowTaskTimeout, NeptuneMLTimeoutError):
+                if self._is_ours and self.cancel_on_timeout:
+                    # It is cancelled, and what it is called until it has ended is not documented: a retry
+                    # would wait for its end.
+                    with suppress(Exception):
+                        UnconsumedMarker(context).delete()
+                raise
             except NeptuneMLFailedError as failure:
                 failure.add_line(f"What could not be exported: /failed below {self.output_s3_path}")
                 raise

@@ -14,6 +14,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLKilledError,
     NeptuneMLServiceError,
+    NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.hooks.export import NeptuneMLExportHook
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
@@ -131,7 +132,8 @@ def test_params_of_the_dag(simulator: Simulator) -> None:
     """Params of the Dag may be called as the export's are: those are asked for by them."""
     with DAG("nightly", schedule=None, params={"cloneCluster": True}, render_template_as_native_obj=True):
         task = start(export_params={"cloneCluster": "{{ params.cloneCluster }}"}, wait_for_completion=False)
-    task.render_template_fields({"ti": None, "params": task.params.dump()})  # type: ignore[typeddict-item]
+    known: Any = {"ti": None, "params": dict(task.params)}
+    task.render_template_fields(known)
     task.execute(context())
 
     [request] = simulator.calls(START)
@@ -275,6 +277,63 @@ def test_failed_wait_is_released_to_the_retry(simulator: Simulator) -> None:
     assert submit(retry(where), wait_for_completion=False) == job
 
 
+@pytest.mark.parametrize("cancel_on_timeout", [True, False])
+@pytest.mark.parametrize("by_airflow", [True, False])
+def test_retry_after_a_timeout(simulator: Simulator, by_airflow: bool, cancel_on_timeout: bool) -> None:
+    """An export that timed out is being cancelled, whatever its status: it is not adopted."""
+    task, where = start(retries=2, timeout=0, cancel_on_timeout=cancel_on_timeout), last_try()
+    if by_airflow:
+        during(task.hook.conn, GET, end(task, TIME_IS_OVER))
+    with pytest.raises((AirflowTaskTimeout, NeptuneMLTimeoutError)):
+        task.execute(where)
+    job = started(simulator)
+    simulator.set_status("export", job, "running")
+
+    assert (submit(retry(where), wait_for_completion=False) == job) is not cancel_on_timeout
+
+
+def test_timeout_between_two_attempts(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing was started, no retry says that something may have been."""
+    simulator.add_fault(Fault("too_many_requests", operation=START))
+    task, where = start(retries=2), last_try()
+
+    def ring(_: float) -> None:
+        raise TIME_IS_OVER
+
+    monkeypatch.setattr(task.kill, "sleep", ring)
+    with pytest.raises(TIME_IS_OVER):
+        task.execute(where)
+
+    submit(retry(where), wait_for_completion=False)
+    assert "may be running besides" not in capfd.readouterr().out
+
+
+def test_id_that_can_not_be_kept(simulator: Simulator) -> None:
+    """An export that no retry would find is cancelled."""
+
+    class FullStore(TaskStateStore):
+        """It takes no ids."""
+
+        def set(self, key: str, value: Any) -> None:
+            if value != "?":
+                raise RuntimeError("API_SERVER_ERROR")
+            super().set(key, value)
+
+    where = last_try(task_state_store=FullStore())
+    with pytest.raises(NeptuneMLError) as caught:
+        submit(where)
+
+    job = started(simulator)
+    assert str(caught.value) == (
+        f"Export job {job!r}: Airflow could not keep its id for a retry: RuntimeError: API_SERVER_ERROR."
+        " Cancellation requested."
+    )
+    assert statuses(simulator) == {job: "cancelling"}
+    assert where["ti"].xcoms["job_id"] == job
+
+
 # Kills
 
 
@@ -326,7 +385,8 @@ def test_ended_while_the_start_is_under_way(
     job = started(simulator)
     assert statuses(simulator) == {job: "cancelling"}
     assert where["ti"].xcoms["job_id"] == job
-    assert where["task_state_store"] == {"neptune_ml_unused": job}
+    kept = {} if ended is TIME_IS_OVER else {"neptune_ml_unused": job}
+    assert where["task_state_store"] == kept
 
 
 @however_ended
