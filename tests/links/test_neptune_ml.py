@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,17 +12,22 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_neptune_ml import compat
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, AirflowFailException
-from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
+from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLKilledError
 from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
     DATA_PROCESSING,
     ENDPOINTS,
+    EXPORT,
     KINDS,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
     ResourceKind,
 )
 from airflow_provider_neptune_ml.links.neptune_ml import LINKS, links_of, urls_of
-from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLDeleteEndpointOperator
+from airflow_provider_neptune_ml.operators.neptune_ml import (
+    NeptuneMLCreateEndpointOperator,
+    NeptuneMLDeleteEndpointOperator,
+)
 from airflow_provider_neptune_ml.sensors.neptune_ml import (
     NeptuneMLEndpointSensor,
     NeptuneMLModelTrainingJobSensor,
@@ -76,9 +82,9 @@ def urls(kind: ResourceKind, reply: dict[str, Any]) -> dict[str, str]:
 def test_links_of_every_kind(kind: ResourceKind, stages: list[str]) -> None:
     """Every operator and sensor has the links of its kind, mapped ones as well."""
     buttons = ["CloudWatch log", "S3 output", *(f"SageMaker {stage}" for stage in stages)]
-    leaves = [leaf for leaf in LEAVES if leaf.kind is kind]
+    leaves = [leaf for leaf in LEAVES if getattr(leaf, "kind", None) is kind]
 
-    assert len(leaves) == 3
+    assert len(leaves) >= 3
     for leaf in leaves:
         links: Any = leaf.operator_extra_links
         assert [link.name for link in links] == buttons
@@ -129,6 +135,23 @@ def test_endpoint() -> None:
         "SageMaker endpoint": "https://console.aws.amazon.com/sagemaker/home?region=eu-west-1"
         "#/endpoints/My-Endpoint"
     }
+
+
+@pytest.mark.parametrize(
+    ("log", "console"),
+    [
+        (LOG, "https://console.aws.amazon.com"),
+        (LOG.replace("aws.amazon.com", "amazonaws.cn"), "https://console.amazonaws.cn"),
+        (None, "https://console.aws.amazon.com"),
+    ],
+)
+def test_output_of_an_export(log: str | None, console: str) -> None:
+    """An export, whose reply has no ARN, leads to its output too: in the console that its log is in."""
+    job = {"name": "mine", "outputLocation": "s3://bucket/exports/1", "cloudwatchLogUrl": log}
+    found = urls(EXPORT, {"id": "mine", "status": "succeeded", "exportJob": job})
+
+    assert found["S3 output"] == f"{console}/s3/buckets/bucket?prefix=exports%2F1%2F"
+    assert found.get("CloudWatch log") == log
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
@@ -235,7 +258,7 @@ def test_values_are_encoded() -> None:
 _MEMBERS = ("name", "arn", "status", "outputLocation", "failureReason", "cloudwatchLogUrl")
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", ALL_KINDS.values(), ids=lambda kind: kind.name)
 @pytest.mark.parametrize(
     "value",
     [None, 17, "", "x", "\ud800", "x" * 100_000, LOG, [LOG], {"a": {}}],
@@ -365,7 +388,8 @@ def test_push_that_fails(simulator: Simulator, status: str, capfd: Any) -> None:
 )
 def test_push_that_hangs(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push that hangs holds up neither the polls of a worker nor the end."""
-    monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
+    for limit in ("_LONGEST_WAIT_SECONDS", "_LAST_PUSH_SECONDS"):
+        monkeypatch.setattr(f"airflow_provider_neptune_ml.xcoms.{limit}", 0.01)
     simulator.seed("endpoints", "mine", status="InService")
     let_go = threading.Event()
     where: Any = {"ti": Events(let_go.wait)}
@@ -379,6 +403,44 @@ def test_push_that_hangs(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) 
         let_go.set()
 
 
+@pytest.mark.parametrize("status", ["InService", "Failed"])
+@pytest.mark.parametrize("task_class", [NeptuneMLEndpointSensor, NeptuneMLCreateEndpointOperator])
+def test_push_that_is_slow(simulator: Simulator, monkeypatch: Any, task_class: Any, status: str) -> None:
+    """What the last reply shows is in XCom when the task ends, once, also where a push takes its time."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
+    pushed: list[tuple[str, Any]] = []
+    where: Any = {"ti": (instance := Events(lambda: threading.Event().wait(0.1)))}
+    instance.xcom_push = lambda key, value: pushed.append((key, value)) or instance.happens()
+    simulator.seed("endpoints", "mine", status=status)
+    given = (
+        {}
+        if task_class is NeptuneMLEndpointSensor
+        else {"ml_model_training_job_id": "model", "deferrable": False}
+    )
+    task = task_class(task_id="train", endpoint_id="mine", **given)
+
+    with suppress(AirflowFailException, NeptuneMLError):
+        if task_class is NeptuneMLEndpointSensor:
+            task.execute(where)
+        else:
+            task._await(where, "mine")
+
+    description = simulator.describe("endpoints", "mine")
+    assert pushed.count(("description", description)) == 1
+    assert [value for key, value in pushed if key == "endpoint_name"] == [description["endpoint"]["name"]]
+
+
+def by_instance(monkeypatch: pytest.MonkeyPatch, instance: Any) -> Any:
+    """Have Airflow 3's XCom, which the triggerer pushes by, call a task instance, as Airflow 2 does."""
+
+    def push(cls: type, *, key: str, value: Any, **_: Any) -> None:
+        instance.xcom_push(key, value)
+
+    if AIRFLOW_V_3_0_PLUS:
+        monkeypatch.setattr(compat.BaseXCom, "set", classmethod(push))
+    return instance
+
+
 @pytest.mark.parametrize("hangs", [True, False])
 def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: bool) -> None:
     """Neither does one in the triggerer: the wait times out when it should."""
@@ -386,7 +448,7 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
     simulator.seed("modeltraining", "mine", status="InProgress")
     let_go = threading.Event()
     waiting = trigger(started_at=simulator.now(), deadline=1.0)
-    waiting.task_instance = Events(let_go.wait if hangs else fail)  # type: ignore[assignment]
+    waiting.task_instance = by_instance(monkeypatch, Events(let_go.wait if hangs else fail))
 
     try:
         event = first_event(waiting)
@@ -396,11 +458,11 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
     assert event.payload["status"] == "timeout"
 
 
-def test_pushed_while_deferred(simulator: Simulator) -> None:
+def test_pushed_while_deferred(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage is shown as soon as it is at work, from the triggerer."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     waiting = trigger()
-    instance = waiting.task_instance = TaskInstance()  # type: ignore[assignment]
+    instance = waiting.task_instance = by_instance(monkeypatch, TaskInstance())
     seen: list[dict[str, Any]] = []
 
     def push(key: str, value: Any) -> None:
@@ -451,6 +513,7 @@ def test_custom_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stored == [(compat.BaseXCom, "_link_CloudWatchLogLink")]
 
 
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no such tasks in the triggerer")
 def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task instance in the triggerer, whose task was serialized, is not asked to push."""
     stored: list[str] = []
@@ -458,7 +521,7 @@ def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
     instance: Any = TaskInstance()
     instance.task = object()
 
-    compat.push_xcom(instance, "description", {"id": "mine"})
+    compat.push_xcom(instance, "description", {"id": "mine"}, in_triggerer=True)
 
     assert stored == ["description"]
     assert not instance.xcoms
