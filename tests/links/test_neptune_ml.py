@@ -430,17 +430,6 @@ def test_push_that_is_slow(simulator: Simulator, monkeypatch: Any, task_class: A
     assert [value for key, value in pushed if key == "endpoint_name"] == [description["endpoint"]["name"]]
 
 
-def by_instance(monkeypatch: pytest.MonkeyPatch, instance: Any) -> Any:
-    """Have Airflow 3's XCom, which the triggerer pushes by, call a task instance, as Airflow 2 does."""
-
-    def push(cls: type, *, key: str, value: Any, **_: Any) -> None:
-        instance.xcom_push(key, value)
-
-    if AIRFLOW_V_3_0_PLUS:
-        monkeypatch.setattr(compat.BaseXCom, "set", classmethod(push))
-    return instance
-
-
 @pytest.mark.parametrize("hangs", [True, False])
 def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: bool) -> None:
     """Neither does one in the triggerer: the wait times out when it should."""
@@ -448,7 +437,7 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
     simulator.seed("modeltraining", "mine", status="InProgress")
     let_go = threading.Event()
     waiting = trigger(started_at=simulator.now(), deadline=1.0)
-    waiting.task_instance = by_instance(monkeypatch, Events(let_go.wait if hangs else fail))
+    waiting.task_instance = Events(let_go.wait if hangs else fail)  # type: ignore[assignment]
 
     try:
         event = first_event(waiting)
@@ -458,11 +447,11 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
     assert event.payload["status"] == "timeout"
 
 
-def test_pushed_while_deferred(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushed_while_deferred(simulator: Simulator) -> None:
     """Each stage is shown as soon as it is at work, from the triggerer."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     waiting = trigger()
-    instance = waiting.task_instance = by_instance(monkeypatch, TaskInstance())
+    instance = waiting.task_instance = TaskInstance()  # type: ignore[assignment]
     seen: list[dict[str, Any]] = []
 
     def push(key: str, value: Any) -> None:
@@ -513,7 +502,6 @@ def test_custom_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stored == [(compat.BaseXCom, "_link_CloudWatchLogLink")]
 
 
-@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 has no such tasks in the triggerer")
 def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """A task instance in the triggerer, whose task was serialized, is not asked to push."""
     stored: list[str] = []
@@ -521,7 +509,7 @@ def test_serialized_task(monkeypatch: pytest.MonkeyPatch) -> None:
     instance: Any = TaskInstance()
     instance.task = object()
 
-    compat.push_xcom(instance, "description", {"id": "mine"}, in_triggerer=True)
+    compat.push_xcom(instance, "description", {"id": "mine"})
 
     assert stored == ["description"]
     assert not instance.xcoms
