@@ -447,6 +447,27 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
     assert event.payload["status"] == "timeout"
 
 
+def test_push_after_the_wait(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that hangs until the wait has ended leaves the rest: it may be the next try's by then."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", 0.01)
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    let_go, has_pushed = threading.Event(), threading.Semaphore(0)
+    instance = Events(let_go.wait)
+    instance.xcom_push = lambda key, value: (  # type: ignore[method-assign]
+        let_go.wait(),
+        instance.xcoms.update({key: value}),
+        has_pushed.release(),
+    )
+    waiting = trigger(started_at=simulator.now(), deadline=1.0)
+    waiting.task_instance = instance  # type: ignore[assignment]
+
+    assert first_event(waiting).payload["status"] == "timeout"
+    let_go.set()
+
+    assert has_pushed.acquire(timeout=10)
+    assert not has_pushed.acquire(timeout=0.2)
+
+
 def test_pushed_while_deferred(simulator: Simulator) -> None:
     """Each stage is shown as soon as it is at work, from the triggerer."""
     simulator.seed("modeltraining", "mine", status="InProgress")
