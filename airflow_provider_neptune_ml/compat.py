@@ -7,6 +7,7 @@ Read on 2.11.0 to 3.3.2. It is imported wherever a Dag is parsed: no boto3, and 
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Any
 
 from airflow import __version__ as AIRFLOW_VERSION
@@ -87,12 +88,11 @@ def push_xcom(task_instance: Any, key: str, value: Any) -> None:
 
     Airflow's server reads a link as it is stored, which another backend's would have to be fetched for.
     """
-    from airflow_provider_neptune_ml.compat import BaseXCom, XCom
-
-    backend = BaseXCom if key.startswith(LINK_PREFIX) else XCom
+    xcom: Any = sys.modules[__name__].XCom
+    backend = sys.modules[__name__].BaseXCom if key.startswith(LINK_PREFIX) else xcom
     # In the triggerer of Airflow 3.3, the task is one that was serialized, with which xcom_push fails.
     is_whole = isinstance(getattr(task_instance, "task", None), (BaseOperator, type(None)))
-    if backend is XCom and is_whole and hasattr(task_instance, "xcom_push"):
+    if backend is xcom and is_whole and hasattr(task_instance, "xcom_push"):
         task_instance.xcom_push(key=key, value=value)
         return
     names = ("dag_id", "task_id", "run_id", "map_index")
@@ -101,9 +101,7 @@ def push_xcom(task_instance: Any, key: str, value: Any) -> None:
 
 def get_link_xcom(ti_key: Any, key: str) -> Any:
     """Return what was pushed as a link; None where nothing was."""
-    from airflow_provider_neptune_ml.compat import BaseXCom
-
-    return BaseXCom.get_value(ti_key=ti_key, key=key)
+    return sys.modules[__name__].BaseXCom.get_value(ti_key=ti_key, key=key)
 
 
 def cleared_xcom_keys(ti: Any) -> list[str]:

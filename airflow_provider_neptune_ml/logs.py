@@ -420,6 +420,9 @@ class TaskLog:
 
     def _read_page(self, source: Source) -> None:
         with self._lock:
+            # It may have stood in a queue for longer than the wait took.
+            if self._is_closed:
+                return
             try:
                 for member, cursor in tuple(self._cursors.items()):
                     self._print(cursor, cursor.read(source, _PAGE_LINES))
@@ -441,6 +444,8 @@ class TaskLog:
         self, source: Source, description: Mapping[str, Any], *, failed: bool, until: float
     ) -> None:
         with self._lock:
+            if self._is_closed:
+                return
             try:
                 if self._prints:
                     drained = [self._drain(source, each, until) for each in tuple(self._cursors.values())]

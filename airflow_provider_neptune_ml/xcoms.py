@@ -8,6 +8,7 @@ itself would ask for the links only when a worker is done with a task.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "description"
 # How long a poll waits for them, in seconds; what takes longer goes on beside it.
 _LONGEST_WAIT_SECONDS = 1.0
+# How long the end of a task is put off for the last of them, in seconds.
+_LAST_PUSH_SECONDS = 5.0
 
 
 class Pushed:
@@ -99,6 +102,22 @@ class TaskXComs:
             self._thread.join(_LONGEST_WAIT_SECONDS)
         elif missing:
             self._push(task_instance, missing)
+
+    def finish(self, task_instance: Any, reply: Mapping[str, Any]) -> None:
+        """
+        Push what the last reply shows, as :meth:`show` does, and let it end, for a moment.
+
+        :param task_instance: the task's.
+        :param reply: a description.
+        """
+        until = time.monotonic() + _LAST_PUSH_SECONDS
+        self._wait(until)
+        self.show(task_instance, reply)
+        self._wait(until)
+
+    def _wait(self, until: float) -> None:
+        if self._thread:
+            self._thread.join(max(0.0, until - time.monotonic()))
 
     def _push(self, task_instance: Any, xcoms: Mapping[str, Any]) -> None:
         try:

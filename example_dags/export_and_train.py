@@ -1,4 +1,9 @@
-"""Export a graph by the Neptune-Export service, process it, and train a model on it."""
+"""
+Export a graph by the Neptune-Export service, process it, and train a model on it.
+
+The connection's `export_api_url` is the URI of the export service. When a task fails, what it started is
+cancelled.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,13 @@ try:
 except ImportError:  # Airflow 2
     from airflow.models.dag import DAG  # type: ignore[no-redef]
 
-with DAG("export_and_train", schedule=None, tags=["neptune-ml"]) as dag:
+with DAG(
+    "export_and_train",
+    description="Export the graph, process it, and train a model on it",
+    doc_md=__doc__,
+    schedule=None,
+    tags=["neptune-ml"],
+) as dag:
     # [START export_and_train]
     pipeline = NeptuneMLPipeline(
         group_id="films",

@@ -288,19 +288,21 @@ def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method
         again = rebuild(*trigger.serialize())
         again.timeout_after, again.task_instance = trigger.timeout_after, trigger.task_instance
         event = first_event(again)
-    ending = _after(world, task, event, next_method, where)
+    ending = _after(world, task, event, next_method, where, instance.xcoms)
     at_end = {key: value for key, value in where["ti"].xcoms.items() if before.get(key) != value}
     return replace(
         ending, xcoms={**before, **instance.xcoms, **at_end, **(getattr(event, "xcoms", None) or {})}
     )
 
 
-def _after(world: World, task: Any, event: Any, next_method: str, where: Any) -> Ending:
+def _after(
+    world: World, task: Any, event: Any, next_method: str, where: Any, pushed: dict[str, Any]
+) -> Ending:
     kind = type(event).__name__
     if kind == "TaskSuccessEvent":
-        for key in event.xcoms.keys() - {"return_value"}:
-            where["ti"].xcom_push(key, event.xcoms[key])
-        return Ending("success", description=event.xcoms["return_value"])
+        for key, value in {**pushed, **event.xcoms}.items():
+            where["ti"].xcom_push(key, value)
+        return Ending("success", description=where["ti"].xcoms["return_value"])
     if kind in ("TaskFailedEvent", "TaskSkippedEvent"):
         message = "\n".join(_ERROR_LINE.findall(world.logged()))
         return Ending("failed" if kind == "TaskFailedEvent" else "skipped", message)

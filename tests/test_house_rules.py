@@ -15,27 +15,14 @@ from botocore.session import get_session
 
 from airflow_provider_neptune_ml.base import NeptuneMLTask
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.operators import neptune_ml as operators
-from airflow_provider_neptune_ml.operators import query
 from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator
 from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
+from tests.leaf_classes import LEAVES
 from tests.signatures import arguments
 
 PACKAGE = Path(inspect.getfile(NeptuneMLTask)).parent
-
-
-def leaves() -> Iterator[type[NeptuneMLTask]]:
-    """Yield the public operators and sensors."""
-    for module in (operators, sensors):
-        for _, value in inspect.getmembers(module, inspect.isclass):
-            if issubclass(value, NeptuneMLTask) and hasattr(value, "kind"):
-                yield value
-    yield query.NeptuneMLGremlinQueryOperator
-
-
-LEAVES = list(leaves())
 each_leaf = pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.__name__)
 
 

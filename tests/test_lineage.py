@@ -138,7 +138,7 @@ def test_at_the_start_only_locations_are_known(simulator: Simulator, cluster: st
 
 
 def test_a_start_that_does_not_wait(simulator: Simulator, cluster: str, completed_data: str) -> None:
-    """Where the job will write is not known yet: the location that was given stands for it."""
+    """Where the job writes is in its first description."""
     task = start()
     job_id = task.execute(context())
 
@@ -146,7 +146,8 @@ def test_a_start_that_does_not_wait(simulator: Simulator, cluster: str, complete
 
     data = simulator.describe("dataprocessing", "data-1")["processingJob"]["outputLocation"]
     assert inputs == {f"{cluster}/dataprocessing/data-1", data}
-    assert outputs == {f"{cluster}/modeltraining/{job_id}", "s3://bucket/model"}
+    model = simulator.describe("modeltraining", job_id)["processingJob"]["outputLocation"]
+    assert outputs == {f"{cluster}/modeltraining/{job_id}", model}
 
 
 def test_a_start_that_fails(simulator: Simulator, cluster: str) -> None:

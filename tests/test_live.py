@@ -105,6 +105,7 @@ def test_one_job_that_is_cancelled(ask: Ask) -> None:
         "modeltraining": 2,
         "modeltransform": 2,
         "endpoints": 2,
+        "export": 0,
     }
 
 

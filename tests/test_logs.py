@@ -484,7 +484,7 @@ def test_throttled(answers: list[bytes | None], monkeypatch: pytest.MonkeyPatch)
             "there is no log group /aws/sagemaker/ProcessingJobs (yet)",
         ),
         (refusal("InvalidParameterException", "no"), "InvalidParameterException: no"),
-        (reply(200, {"events": [], "message": "x" * 17_000_000}), "ResponseParserError: more than 16000000"),
+        (reply(200, {"events": [], "message": "x" * 17_000_000}), "ReplyTooLongError: more than 16000000"),
         (None, "ConnectionClosedError: "),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
@@ -674,3 +674,28 @@ def test_arguments_as_text() -> None:
     )
 
     assert (task.print_log, task.failure_log_lines) == (True, 7)
+
+
+# Late
+
+
+def test_read_too_late() -> None:
+    """What stood in the queue for the threads when its wait ended reads nothing any more."""
+    handed: list[Callable[[Any], None]] = []
+    log = TaskLog(
+        DATA_PROCESSING,
+        "mine",
+        log=Printed(),
+        submit=lambda run: handed.append(run) or SimpleNamespace(done=lambda: False),
+        print_log=True,
+        failure_log_lines=50,
+    )
+    log.follow(Progress(DATA_PROCESSING, RUNNING))
+    log.close(log.finish(RUNNING, failed=True, seconds=1))
+    asked: list[Any] = []
+
+    for run in handed:
+        run(SimpleNamespace(page=lambda *_, **given: asked.append(given) or {}))
+
+    assert handed
+    assert not asked

@@ -16,7 +16,6 @@ from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, KINDS,
 from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
-from tests.contexts import TaskInstance
 from tests.modes import Clock, Ending, Mode, World
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
@@ -68,15 +67,13 @@ def left_behind(mode: Mode) -> str:
 
 
 @pytest.mark.parametrize("mode", SENSORS)
-def test_endpoints_have_names(mode: Mode, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoints_have_names(mode: Mode, world: World) -> None:
     """However it is waited for, the name in SageMaker of an endpoint in service is in XCom."""
     world.kind = ENDPOINTS
-    pushed: dict[str, Any] = {}
-    monkeypatch.setattr(TaskInstance, "xcom_push", lambda _, key, value: pushed.update({key: value}))
 
-    wait(mode, world, lambda: world.simulator.finish("endpoints", "mine"))
+    ending = wait(mode, world, lambda: world.simulator.finish("endpoints", "mine"))
 
-    assert pushed["endpoint_name"] == world.simulator.describe("endpoints", "mine")["endpoint"]["name"]
+    assert ending.xcoms["endpoint_name"] == world.simulator.describe("endpoints", "mine")["endpoint"]["name"]
 
 
 # However it ends

@@ -18,12 +18,12 @@ from tests.simulator.cli import running, url_in
 PAGE = (Path(__file__).parents[1] / "docs" / "simulator.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 SHELL = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-[STEPS] = PYTHON
 
 
-def test_steps() -> None:
+@pytest.mark.parametrize("steps", PYTHON)
+def test_steps(steps: str) -> None:
     """The steps on the page work."""
-    exec(STEPS, {"__name__": "steps"})
+    exec(steps, {"__name__": "steps"})
 
 
 def test_commands() -> None:

@@ -6,10 +6,10 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from http.client import HTTPResponse
 from io import BufferedReader, RawIOBase
-from typing import Any, Protocol, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
@@ -154,16 +154,21 @@ def within(seconds: float, call: Callable[[], T], url: str) -> T:
     :param url: where to, for the error.
     :raises ReadTimeoutError: there was no answer by then.
     """
-    future: Future[T] = Future()
+    # Airflow's signal handlers raise in the middle of what waits: a lock of Python's own, which a Future has,
+    # may be lost then, and its RuntimeError would stand in the place of the time-out.
+    answers: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
     def run() -> None:
         try:
-            future.set_result(call())
+            answers.put((call(), None))
         except BaseException as error:  # whatever it is, the caller gets it
-            future.set_exception(error)
+            answers.put((None, error))
 
     threading.Thread(target=run, name="neptune-ml", daemon=True).start()
-    wait((future,), timeout=seconds)
-    if not future.done():
-        raise ReadTimeoutError(endpoint_url=url)
-    return future.result()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise ReadTimeoutError(endpoint_url=url) from None
+    if error:
+        raise error
+    return cast("T", answer)

@@ -105,18 +105,20 @@ class S3OutputLink(NeptuneMLLink):
     """What the job has written to S3."""
 
     name = "S3 output"
-    format_str = BASE_AWS_CONSOLE_LINK + "/s3/buckets/{bucket}?region={region_name}&prefix={prefix}"
+    format_str = BASE_AWS_CONSOLE_LINK + "/s3/buckets/{bucket}?{region}prefix={prefix}"
 
     def _url_of(self, kind: ResourceKind, reply: Mapping[str, Any]) -> str:
-        found = kind.output_stage(reply)
-        location = _S3_LOCATION.fullmatch(str(found[1]["outputLocation"])) if found else None
-        resource = _resource_of(found[1]) if found else {}
+        stage, part = kind.output_stage(reply) or (None, {})
+        location = _S3_LOCATION.fullmatch(str(part.get("outputLocation")))
+        # What is no SageMaker resource has no ARN.
+        resource = _resource_of(part) if stage and stage.link else {"aws_domain": _domain_of_log(part)}
         if not (location and resource):
             return ""
         bucket, prefix = location.groups()
+        region = f"region={resource['region_name']}&" if "region_name" in resource else ""
         # Without the slash, the console shows what lies beside it as well.
         prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        return self.format_link(**resource, bucket=bucket, prefix=_encoded(prefix))
+        return self.format_link(**resource, bucket=bucket, region=region, prefix=_encoded(prefix))
 
 
 class SageMakerLink(NeptuneMLLink):
@@ -203,6 +205,12 @@ def _resource_of(part: Part) -> dict[str, str]:
     # An ARN has the name of an endpoint in lower case.
     job_name = _encoded(str(part.get("name") or name))
     return {"aws_domain": domain, "region_name": region, "page": page, "job_name": job_name}
+
+
+def _domain_of_log(part: Part) -> str:
+    """Return the domain of the console that the link to a log leads to; without one, that of ``aws``."""
+    console = _CONSOLE.fullmatch(str(part.get("cloudwatchLogUrl") or ""))
+    return console[2].lower() if console else "aws.amazon.com"
 
 
 def _encoded(value: str) -> str:

@@ -134,7 +134,7 @@ class NeptuneMLOperator(NeptuneMLTask):
         self.last_description = event.get("description") or {}
         if event["status"] == "failed":
             failure = NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
-            self.show(context, failure.description)
+            self.xcoms.finish(task_instance_of(context), failure.description)
             if not event.get("log_is_printed"):
                 self._print_rest(self._log_of(failure.resource_id), context, failure.description, failed=True)
             raise failure
@@ -167,6 +167,7 @@ class NeptuneMLOperator(NeptuneMLTask):
             )
         except NeptuneMLFailedError as error:
             self._print_rest(log, context, error.description, failed=True)
+            self.xcoms.finish(task_instance_of(context), error.description)
             raise
         except BaseException:
             log.close()
@@ -475,10 +476,11 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
         return bool(decision.action.name != "FAIL")
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
+        self.xcoms.finish(task_instance_of(context), description)
+        # What tasks downstream need is there, or the task fails.
         self.push(context, DESCRIPTION, dict(description))
         for key, name in self.kind.names_in(description).items():
             self.push(context, key, name)
-        self.show(context, description)
         return self._consume(context, resource_id)
 
     def _consume(self, context: Context, resource_id: str) -> str:

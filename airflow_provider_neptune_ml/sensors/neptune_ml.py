@@ -215,7 +215,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
             # It may be wrong as well.
             self.validate_arguments(rendered=True)
             self._defer(context)
-        self.show(context, event.get("description") or {})
+        self.xcoms.finish(task_instance_of(context), event.get("description") or {})
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
@@ -243,14 +243,14 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
             raise AirflowSensorTimeout(str(error)) from None
         except NeptuneMLFailedError as error:
             self._print_rest(log, context, error.description, failed=True)
+            self.xcoms.finish(task_instance_of(context), error.description)
             raise AirflowFailException(str(error)) from None
         self._print_rest(log, context, description)
         return PokeReturnValue(is_done=True, xcom_value=self._finish(context, description))
 
     def _finish(self, context: Context, description: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the task's result once the wait is over, and push the names that other tasks need."""
-        for key, name in self.kind.names_in(description).items() if self.do_xcom_push else ():
-            self.xcoms.push(task_instance_of(context), key, name)
+        """Return the task's result once the wait is over."""
+        self.xcoms.finish(task_instance_of(context), description)
         return dict(description)
 
     def _new_log(self, context: Context) -> TaskLog:

@@ -27,7 +27,7 @@ class TriggerXComs:
     :param log: the trigger's.
     """
 
-    __slots__ = ("_has_logged", "_log", "_pushed", "_pushing", "_task_instance")
+    __slots__ = ("_has_logged", "_is_cancelled", "_log", "_pushed", "_pushing", "_task_instance")
 
     def __init__(self, task_instance: Any, log: Log) -> None:
         self._task_instance = task_instance
@@ -35,6 +35,7 @@ class TriggerXComs:
         self._pushed = Pushed()
         self._pushing: asyncio.Future[None] | None = None
         self._has_logged = False
+        self._is_cancelled = False
 
     def __call__(self, progress: Progress) -> None:
         """Push what a reply shows, unless the last push has not ended: the next reply shows it too."""
@@ -62,7 +63,8 @@ class TriggerXComs:
             await asyncio.wait((self._pushing,), timeout=_LONGEST_WAIT_SECONDS)
 
     def cancel(self) -> None:
-        """Leave what was not pushed to the task, or to the event that ends it."""
+        """Leave what was not pushed to the task, or to the event that ends it; its next try has others."""
+        self._is_cancelled = True
         if self._pushing:
             self._pushing.cancel()
 
@@ -76,5 +78,7 @@ class TriggerXComs:
 
     def _push_all(self, xcoms: Mapping[str, Any]) -> None:
         for key, value in xcoms.items():
+            if self._is_cancelled:
+                return
             push_xcom(self._task_instance, key, value)
             self._pushed.add(key, value)

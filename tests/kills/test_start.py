@@ -103,7 +103,7 @@ def test_teardown_finds_the_job_during_the_look_up(simulator: Simulator) -> None
 
     task.execute(where)
 
-    assert named == [first]
+    assert named[0] == first
 
 
 @however_ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,28 +12,32 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_provider_neptune_ml import compat
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, AirflowFailException
-from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
+from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLKilledError
 from airflow_provider_neptune_ml.kinds import (
+    ALL_KINDS,
     DATA_PROCESSING,
     ENDPOINTS,
+    EXPORT,
     KINDS,
     MODEL_TRAINING,
     MODEL_TRANSFORM,
     ResourceKind,
 )
 from airflow_provider_neptune_ml.links.neptune_ml import LINKS, links_of, urls_of
-from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLDeleteEndpointOperator
+from airflow_provider_neptune_ml.operators.neptune_ml import (
+    NeptuneMLCreateEndpointOperator,
+    NeptuneMLDeleteEndpointOperator,
+)
 from airflow_provider_neptune_ml.sensors.neptune_ml import (
-    NeptuneMLEndpointSensor,
     NeptuneMLModelTrainingJobSensor,
 )
 from airflow_provider_neptune_ml.simulator import Simulator
 from tests.contexts import KEY, TaskInstance, context
 from tests.interruptions import interrupted
+from tests.leaf_classes import LEAVES
 from tests.modes import first_event
 from tests.operators.tasks import GET, start
 from tests.sdk import DAG
-from tests.test_house_rules import LEAVES
 from tests.triggers.waits import trigger
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
@@ -76,9 +81,9 @@ def urls(kind: ResourceKind, reply: dict[str, Any]) -> dict[str, str]:
 def test_links_of_every_kind(kind: ResourceKind, stages: list[str]) -> None:
     """Every operator and sensor has the links of its kind, mapped ones as well."""
     buttons = ["CloudWatch log", "S3 output", *(f"SageMaker {stage}" for stage in stages)]
-    leaves = [leaf for leaf in LEAVES if leaf.kind is kind]
+    leaves = [leaf for leaf in LEAVES if getattr(leaf, "kind", None) is kind]
 
-    assert len(leaves) == 3
+    assert len(leaves) >= 3
     for leaf in leaves:
         links: Any = leaf.operator_extra_links
         assert [link.name for link in links] == buttons
@@ -129,6 +134,23 @@ def test_endpoint() -> None:
         "SageMaker endpoint": "https://console.aws.amazon.com/sagemaker/home?region=eu-west-1"
         "#/endpoints/My-Endpoint"
     }
+
+
+@pytest.mark.parametrize(
+    ("log", "console"),
+    [
+        (LOG, "https://console.aws.amazon.com"),
+        (LOG.replace("aws.amazon.com", "amazonaws.cn"), "https://console.amazonaws.cn"),
+        (None, "https://console.aws.amazon.com"),
+    ],
+)
+def test_output_of_an_export(log: str | None, console: str) -> None:
+    """An export, whose reply has no ARN, leads to its output too: in the console that its log is in."""
+    job = {"name": "mine", "outputLocation": "s3://bucket/exports/1", "cloudwatchLogUrl": log}
+    found = urls(EXPORT, {"id": "mine", "status": "succeeded", "exportJob": job})
+
+    assert found["S3 output"] == f"{console}/s3/buckets/bucket?prefix=exports%2F1%2F"
+    assert found.get("CloudWatch log") == log
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
@@ -235,7 +257,7 @@ def test_values_are_encoded() -> None:
 _MEMBERS = ("name", "arn", "status", "outputLocation", "failureReason", "cloudwatchLogUrl")
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", ALL_KINDS.values(), ids=lambda kind: kind.name)
 @pytest.mark.parametrize(
     "value",
     [None, 17, "", "x", "\ud800", "x" * 100_000, LOG, [LOG], {"a": {}}],
@@ -365,18 +387,46 @@ def test_push_that_fails(simulator: Simulator, status: str, capfd: Any) -> None:
 )
 def test_push_that_hangs(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A push that hangs holds up neither the polls of a worker nor the end."""
-    monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
-    simulator.seed("endpoints", "mine", status="InService")
+    for limit in ("_LONGEST_WAIT_SECONDS", "_LAST_PUSH_SECONDS"):
+        monkeypatch.setattr(f"airflow_provider_neptune_ml.xcoms.{limit}", 0.01)
+    simulator.seed("modeltraining", "mine", status="Completed")
     let_go = threading.Event()
     where: Any = {"ti": Events(let_go.wait)}
 
-    task = NeptuneMLEndpointSensor(task_id="train", endpoint_id="mine")
+    task = NeptuneMLModelTrainingJobSensor(task_id="train", job_id="mine")
 
     try:
-        assert task.execute(where)["status"] == "InService"
+        assert task.execute(where)["status"] == "Completed"
         assert not where["ti"].xcoms
     finally:
         let_go.set()
+
+
+@pytest.mark.parametrize("status", ["InService", "Failed"])
+@pytest.mark.parametrize("task_class", [NeptuneMLEndpointSensor, NeptuneMLCreateEndpointOperator])
+def test_push_that_is_slow(simulator: Simulator, monkeypatch: Any, task_class: Any, status: str) -> None:
+    """What the last reply shows is in XCom when the task ends, once, also where a push takes its time."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
+    pushed: list[tuple[str, Any]] = []
+    where: Any = {"ti": (instance := Events(lambda: threading.Event().wait(0.1)))}
+    instance.xcom_push = lambda key, value: pushed.append((key, value)) or instance.happens()
+    simulator.seed("endpoints", "mine", status=status)
+    given = (
+        {}
+        if task_class is NeptuneMLEndpointSensor
+        else {"ml_model_training_job_id": "model", "deferrable": False}
+    )
+    task = task_class(task_id="train", endpoint_id="mine", **given)
+
+    with suppress(AirflowFailException, NeptuneMLError):
+        if task_class is NeptuneMLEndpointSensor:
+            task.execute(where)
+        else:
+            task._await(where, "mine")
+
+    description = simulator.describe("endpoints", "mine")
+    assert pushed.count(("description", description)) == 1
+    assert [value for key, value in pushed if key == "endpoint_name"] == [description["endpoint"]["name"]]
 
 
 @pytest.mark.parametrize("hangs", [True, False])
@@ -394,6 +444,27 @@ def test_push_from_the_triggerer(simulator: Simulator, monkeypatch: Any, hangs: 
         let_go.set()
 
     assert event.payload["status"] == "timeout"
+
+
+def test_push_after_the_wait(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that hangs until the wait has ended leaves the rest: it may be the next try's by then."""
+    monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", 0.01)
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    let_go, has_pushed = threading.Event(), threading.Semaphore(0)
+    instance = Events(let_go.wait)
+    instance.xcom_push = lambda key, value: (  # type: ignore[method-assign]
+        let_go.wait(),
+        instance.xcoms.update({key: value}),
+        has_pushed.release(),
+    )
+    waiting = trigger(started_at=simulator.now(), deadline=1.0)
+    waiting.task_instance = instance  # type: ignore[assignment]
+
+    assert first_event(waiting).payload["status"] == "timeout"
+    let_go.set()
+
+    assert has_pushed.acquire(timeout=10)
+    assert not has_pushed.acquire(timeout=0.2)
 
 
 def test_pushed_while_deferred(simulator: Simulator) -> None:
