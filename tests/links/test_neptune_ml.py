@@ -29,6 +29,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLDeleteEndpointOperator,
 )
 from airflow_provider_neptune_ml.sensors.neptune_ml import (
+    NeptuneMLEndpointSensor,
     NeptuneMLModelTrainingJobSensor,
 )
 from airflow_provider_neptune_ml.simulator import Simulator
