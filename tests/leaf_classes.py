@@ -16,7 +16,7 @@ LEAVES: list[type[NeptuneMLTask]] = [
         leaf
         for module in (operators, sensors, export_operators, export_sensors)
         for _, leaf in inspect.getmembers(module, inspect.isclass)
-        if leaf.__module__ == module.__name__ and "kind" in vars(leaf)
+        if issubclass(leaf, NeptuneMLTask) and leaf.__module__ == module.__name__ and "kind" in vars(leaf)
     ),
     query.NeptuneMLGremlinQueryOperator,
 ]

@@ -140,7 +140,7 @@ def test_at_the_start_only_locations_are_known(simulator: Simulator, cluster: st
 def test_a_start_that_does_not_wait(simulator: Simulator, cluster: str, completed_data: str) -> None:
     """Where the job writes is in its first description."""
     task = start()
-    job_id = task.execute(context())
+    job_id = str(task.execute(context()))
 
     inputs, outputs = asked(task)
 

@@ -682,11 +682,16 @@ def test_arguments_as_text() -> None:
 def test_read_too_late() -> None:
     """What stood in the queue for the threads when its wait ended reads nothing any more."""
     handed: list[Callable[[Any], None]] = []
+
+    def hand(run: Callable[[Any], None]) -> Any:
+        handed.append(run)
+        return SimpleNamespace(done=lambda: False)
+
     log = TaskLog(
         DATA_PROCESSING,
         "mine",
         log=Printed(),
-        submit=lambda run: handed.append(run) or SimpleNamespace(done=lambda: False),
+        submit=hand,
         print_log=True,
         failure_log_lines=50,
     )
@@ -694,8 +699,13 @@ def test_read_too_late() -> None:
     log.close(log.finish(RUNNING, failed=True, seconds=1))
     asked: list[Any] = []
 
+    def page(*_: Any, **given: Any) -> dict[str, Any]:
+        asked.append(given)
+        return {}
+
     for run in handed:
-        run(SimpleNamespace(page=lambda *_, **given: asked.append(given) or {}))
+        source: Any = SimpleNamespace(page=page)
+        run(source)
 
     assert handed
     assert not asked

@@ -87,7 +87,8 @@ def test_session_of_a_client() -> None:
 def test_responses_of_botocore() -> None:
     """hooks/limits.py times what such a response reads; hooks/keep_alive.py has connections make them."""
     for pool in (AWSHTTPConnectionPool, AWSHTTPSConnectionPool):
-        assert pool.ConnectionCls.response_class is HTTPResponse
+        connection: Any = pool.ConnectionCls
+        assert connection.response_class is HTTPResponse
     assert 'self.fp = sock.makefile("rb")' in inspect.getsource(HTTPResponse.__init__)
 
 

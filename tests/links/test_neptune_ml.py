@@ -409,8 +409,13 @@ def test_push_that_is_slow(simulator: Simulator, monkeypatch: Any, task_class: A
     """What the last reply shows is in XCom when the task ends, once, also where a push takes its time."""
     monkeypatch.setattr("airflow_provider_neptune_ml.xcoms._LONGEST_WAIT_SECONDS", 0.01)
     pushed: list[tuple[str, Any]] = []
-    where: Any = {"ti": (instance := Events(lambda: threading.Event().wait(0.1)))}
-    instance.xcom_push = lambda key, value: pushed.append((key, value)) or instance.happens()
+
+    class Slow(Events):
+        def xcom_push(self, key: str, value: Any) -> None:
+            pushed.append((key, value))
+            self.happens()
+
+    where: Any = {"ti": Slow(lambda: threading.Event().wait(0.1))}
     simulator.seed("endpoints", "mine", status=status)
     given = (
         {}
@@ -452,12 +457,13 @@ def test_push_after_the_wait(simulator: Simulator, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", 0.01)
     simulator.seed("modeltraining", "mine", status="InProgress")
     let_go, has_pushed = threading.Event(), threading.Semaphore(0)
-    instance = Events(let_go.wait)
-    instance.xcom_push = lambda key, value: (  # type: ignore[method-assign]
-        let_go.wait(),
-        instance.xcoms.update({key: value}),
-        has_pushed.release(),
-    )
+
+    class Hanging(Events):
+        def xcom_push(self, key: str, value: Any) -> None:
+            super().xcom_push(key, value)
+            has_pushed.release()
+
+    instance = Hanging(let_go.wait)
     waiting = trigger(started_at=simulator.now(), deadline=1.0)
     waiting.task_instance = instance  # type: ignore[assignment]
 

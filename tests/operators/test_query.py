@@ -186,8 +186,9 @@ def test_templates(simulator: Simulator, tmp_path: Path, native: bool) -> None:
     }
     with DAG("nightly", schedule=None, **settings):
         tasks = [query(task_id="file", query="try.gremlin"), query(query="g.V('{{ name }}')")]
+    where: Any = {"ti": None, "name": "1-endpoint"}
     for task in tasks:
-        task.render_template_fields({"ti": None, "name": "1-endpoint"})
+        task.render_template_fields(where)
 
     assert [task.query for task in tasks] == [
         'g.with("Neptune#ml.endpoint", "1-endpoint").V()',

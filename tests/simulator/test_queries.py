@@ -123,8 +123,11 @@ def test_signatures(make_client: ClientMaker) -> None:
 
 def test_faults(client: Any, simulator: Simulator) -> None:
     """A fault may be for queries alone, by their operation or by what they have for a kind."""
-    for chosen in ({"operation": "ExecuteGremlinQuery"}, {"resource": "gremlin"}):
-        simulator.add_fault(Fault("throttling", **chosen))
+    for fault in (
+        Fault("throttling", operation="ExecuteGremlinQuery"),
+        Fault("throttling", resource="gremlin"),
+    ):
+        simulator.add_fault(fault)
         assert client.list_ml_endpoints()["ids"] == []
         with pytest.raises(client.exceptions.ClientError, match="ThrottlingException"):
             client.execute_gremlin_query(gremlinQuery="g.V()")
