@@ -38,7 +38,7 @@ from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
 from airflow_provider_neptune_ml.simulator import Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
-from tests.contexts import TaskInstance, context
+from tests.contexts import KEY, TaskInstance, context
 from tests.sdk import TaskDeferred
 
 _TIMED = ("hooks", "sensors", "operators", "triggers")
@@ -280,7 +280,7 @@ def _deferred(world: World, task: Any, where: Any = None) -> Ending:
 
 def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method: str, where: Any) -> Ending:
     """Run a trigger, again if its triggerer is shut down, and the rest of its task as Airflow does."""
-    before, instance = dict(where["ti"].xcoms), TaskInstance()
+    before, instance = dict(where["ti"].xcoms), TaskInstance(**KEY)
     trigger.task_instance = instance  # type: ignore[assignment]
     try:
         event: Any = first_event(trigger)

@@ -17,6 +17,7 @@ from airflow_provider_neptune_ml.links.neptune_ml import urls_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests import modes
 from tests.modes import Clock, Ending, Mode, World
+from tests.task_states import LeftAs
 
 pytestmark = pytest.mark.usefixtures("connection", "airflow_database")
 
@@ -254,8 +255,9 @@ def test_execution_timeout_of_a_rescheduled_sensor(world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", [*IN_TRIGGERER, modes.start_deferrable])
-def test_restart_keeps_the_deadline(mode: Mode, world: World) -> None:
+def test_restart_keeps_the_deadline(mode: Mode, world: World, left_as: LeftAs) -> None:
     """A triggerer that is shut down and started again does not begin a wait anew."""
+    left_as("deferred")
 
     def shut_down() -> None:
         raise asyncio.CancelledError

@@ -102,6 +102,7 @@ def test_starts(simulator: Simulator, operator: type[NeptuneMLStartOperator]) ->
         id_argument: "mine",
         "description": description,
         **urls_of(operator.kind, description),
+        **operator.kind.names_in(description),
     }
 
 
