@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -19,6 +20,7 @@ HEAVY = (
 )
 
 
+@cache
 def modules_after(code: str) -> set[str]:
     """Return the modules that a fresh interpreter has after some code."""
     script = f"{code}\nimport sys\nprint('\\n'.join(sorted(sys.modules)))"

@@ -16,7 +16,7 @@ from tests.system.reliability_rows import CONCURRENT, DISRUPTIVE, HAS_TASK_STATE
 
 # How long Airflow takes to miss a lost worker, instead of 5 minutes. An API server that starts again must not
 # take as long: the tasks whose heartbeats it misses would count as lost.
-MISSED_SECONDS = 30
+MISSED_SECONDS = 45
 SETTINGS = {
     "AIRFLOW__CORE__PARALLELISM": 16,
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": MISSED_SECONDS,
