@@ -40,9 +40,9 @@ LINE = "{:<18} {:<4} {:<46} {:<28} {:>7}"
 WHAT_NEXT = """
 Try next:
   make airflow              the same Airflow and cluster, kept running, with the UI: trigger the Dags yourself
-  example_dags/             the Dags that ran, and seven more
+  example_dags/             the Dags that ran, and others
   docs/tasks.md             gates, cancelling, retries, every argument
-  docs/simulator.md         test your own Dags without AWS
+  docs/testing.md           test your own Dags without AWS
 """
 
 WHAT_TO_DO = """
