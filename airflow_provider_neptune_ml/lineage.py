@@ -35,6 +35,7 @@ Named: TypeAlias = tuple[str, str]
 _LOOK_UP_SECONDS = 3.0
 _READ = ("input_data_s3_location",)
 _WRITTEN = (
+    "output_s3_path",
     "processed_data_s3_location",
     "train_model_s3_location",
     "model_transform_output_s3_location",
