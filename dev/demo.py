@@ -40,7 +40,7 @@ LINE = "{:<18} {:<4} {:<46} {:<28} {:>7}"
 WHAT_NEXT = """
 Try next:
   make airflow              the same Airflow and cluster, kept running, with the UI: trigger the Dags yourself
-  example_dags/             the Dags that ran, and seven more
+  example_dags/             the Dags that ran, and all the others
   docs/tasks.md             gates, cancelling, retries, every argument
   docs/simulator.md         test your own Dags without AWS
 """
