@@ -19,8 +19,9 @@ from typing import Any
 # https://docs.aws.amazon.com/neptune/latest/userguide/machine-learning-api-exceptions.html
 ID_MAX_LENGTH = 48
 ID_RULE = f"1-{ID_MAX_LENGTH} letters, digits or hyphens"
-_SHOWN_OF_QUERY = 60
 _ID_PATTERN = re.compile(rf"[A-Za-z0-9-]{{1,{ID_MAX_LENGTH}}}")
+# Characters of a query that messages show.
+_SHOWN_OF_QUERY = 60
 
 
 class Phase(enum.Enum):

@@ -350,18 +350,15 @@ class TaskLog:
         self._errors = 0
         self._not_before = 0.0
         self._is_closed = False
-        # The last reply.
-        self.latest: Mapping[str, Any] = {}
         # Whether all of the last stage's log has been printed.
         self.is_complete = False
 
     def follow(self, progress: Progress) -> None:
         """Have a page of the stage at work be read, unless a thread is at it; return at once."""
-        description = self.latest = progress.description
         if not self._prints:
             return
         # Here, as threads may come late, and one after the other in any order.
-        self._aim(description)
+        self._aim(progress.description)
         is_busy = self._reading is not None and not self._reading.done()
         if not is_busy and time.monotonic() >= self._not_before:
             self._reading = self._submit(self._read_page)

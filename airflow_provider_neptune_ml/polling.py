@@ -22,7 +22,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     NeptuneMLUnreachableError,
 )
-from airflow_provider_neptune_ml.kinds import Phase, ResourceKind, Stage
+from airflow_provider_neptune_ml.kinds import Phase, ResourceKind
 from airflow_provider_neptune_ml.progress import Listener, Progress
 from airflow_provider_neptune_ml.retries import (
     DEFAULT_UNREACHABLE_TIMEOUT_SECONDS,
@@ -168,7 +168,7 @@ class Watch:
 
     __slots__ = (
         *("spec", "log", "on_progress", "taken_over"),
-        *("_goal", "_errors", "_progress", "_stage", "_logged", "_logged_at", "_unknown"),
+        *("_goal", "_errors", "_progress", "_logged", "_logged_at", "_unknown"),
     )
 
     def __init__(
@@ -186,8 +186,6 @@ class Watch:
         self._goal = wait.goal
         self._errors: RetryBudget | None = None
         self._progress = ""
-        # The one at work in the last reply.
-        self._stage: Stage | None = None
         self._logged = ""
         self._logged_at = 0.0
         self._unknown: frozenset[str] = frozenset()
@@ -309,9 +307,9 @@ class Watch:
             self._errors.end(now)
             self._errors = None
         status = one_line(description.get("status") or "")
-        before = self._progress
         self._report(description, status, now)
-        self._tell(description, is_change=self._progress != before)
+        if self.on_progress:
+            self.on_progress(Progress(self.spec.kind, description))
         if status.casefold() in self._goal.good:
             return description
         if status.casefold() in self._goal.bad:
@@ -355,16 +353,6 @@ class Watch:
             if url := _log_url(self.spec.kind, description):
                 self.log.info("CloudWatch log: %s", url)
         self._logged, self._logged_at = progress, now
-
-    def _tell(self, description: Description, *, is_change: bool) -> None:
-        kind, before = self.spec.kind, self._stage
-        if is_change:
-            current = kind.current_stage(description)
-            self._stage = current and current[0]
-        if self.on_progress:
-            ended = before if before is not self._stage else None
-            parts = ((stage, part) for stage, part in kind.stages_in(description) if stage is ended)
-            self.on_progress(Progress(kind, description, is_change, next(parts, None)))
 
 
 def _log_url(kind: ResourceKind, description: Description) -> str:

@@ -1,11 +1,11 @@
-"""What a wait tells of each reply, and who hears it: the links in the UI, the log, a kill."""
+"""The listeners that a wait calls with each reply: for the links in the UI, the log, a kill."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from airflow_provider_neptune_ml.kinds import ResourceKind, Stage
+from airflow_provider_neptune_ml.kinds import ResourceKind
 from airflow_provider_neptune_ml.retries import Log
 from airflow_provider_neptune_ml.text import one_line
 
@@ -16,15 +16,10 @@ class Progress(NamedTuple):
 
     :param kind: the kind of resource.
     :param description: the reply of the Get.
-    :param is_change: whether its status or stage is another than in the reply before; True for the first.
-    :param ended: the stage that was at work in the reply before, if another one is now, with what this reply
-        says of it. None for the first reply, also of a wait that was taken over.
     """
 
     kind: ResourceKind
     description: Mapping[str, Any]
-    is_change: bool = True
-    ended: tuple[Stage, Mapping[str, Any]] | None = None
 
 
 # Called with each reply, before the wait ends or fails by it, and between two polls: what takes time, a
@@ -34,9 +29,9 @@ Listener: TypeAlias = Callable[[Progress], object]
 
 class Listeners:
     """
-    All that hear of one wait, as one: what one of them raises is logged once, and never ends the wait.
+    Several listeners as one: the first exception is logged, and none ends the wait.
 
-    :param log: where that goes.
+    :param log: where it is logged.
     :param listeners: they are called in this order.
     """
 
@@ -48,7 +43,7 @@ class Listeners:
         self._has_logged = False
 
     def __call__(self, progress: Progress) -> None:
-        """Tell them all."""
+        """Call them all."""
         for listener in self._listeners:
             try:
                 listener(progress)

@@ -61,7 +61,7 @@ class Pushed:
 
 class TaskXComs:
     """
-    The same of a task in a worker.
+    What of a task in a worker is in XCom.
 
     :param kind: the kind of resource.
     :param log: the task's.
@@ -73,7 +73,7 @@ class TaskXComs:
         self._thread: threading.Thread | None = None
         self._has_logged = False
         self.pushed = Pushed()
-        # What this process knows; None: nothing, but another one that the task was in may.
+        # The links that this process has seen; None: none, but another process of the task may have.
         self.links: dict[str, str] | None = None
 
     def push(self, task_instance: Any, key: str, value: Any) -> None:
@@ -105,7 +105,7 @@ class TaskXComs:
 
     def finish(self, task_instance: Any, reply: Mapping[str, Any]) -> None:
         """
-        Push what the last reply shows, as :meth:`show` does, and let it end, for a moment.
+        Push what the last reply shows, as :meth:`show` does, and wait for it for about 5 s.
 
         :param task_instance: the task's.
         :param reply: a description.

@@ -67,13 +67,12 @@ class Bucket:
         key = url.removeprefix(f"s3://{BUCKET}/")
         return json.loads(self.client.get_object(Bucket=BUCKET, Key=key)["Body"].read())
 
-    def fill(self, cluster: Simulator, seen: set[str], *, metrics: Any = METRICS) -> list[tuple[str, str]]:
+    def fill(self, cluster: Simulator, seen: set[str]) -> list[tuple[str, str]]:
         """
         Leave the files of each job that has an output and is not among those seen; return these jobs.
 
         :param cluster: the simulated cluster.
         :param seen: the outputs that have their files.
-        :param metrics: the metrics of a model.
         """
         found = []
         for kind, files in _FILES.items():
@@ -82,9 +81,8 @@ class Bucket:
                 if output in seen:
                     continue
                 for name, content in files.items():
-                    body = json.dumps(metrics if content is METRICS else content).encode()
                     key = f"{output}/{name}".removeprefix(f"s3://{BUCKET}/")
-                    self.client.put_object(Bucket=BUCKET, Key=key, Body=body)
+                    self.client.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(content).encode())
                 seen.add(output)
                 found.append((kind, job["id"]))
         return found

@@ -95,28 +95,6 @@ class ExportConnection(NeptuneMLConnection):
     cluster: NeptuneMLConnection | None = None
 
 
-def described(operation: str, http_status: int, body: Any) -> Any:
-    """
-    Put a reply of the service into the form of a Get reply of Neptune ML; None where it can't be.
-
-    Bodies of errors are API Gateway's, or those of the function behind it. What a cancellation is answered is
-    not documented: nothing of it is used.
-    """
-    if http_status >= 300:
-        return _error(body)
-    if operation == EXPORT.stop_operation:
-        return {}
-    if not isinstance(body, dict):
-        return None
-    job = {
-        "name": body.get("jobName") or body.get("jobId"),
-        "outputLocation": body.get("outputS3Uri"),
-        "cloudwatchLogUrl": body.get("logs"),
-        "failureReason": _reason(body),
-    }
-    return {**body, "id": body.get("jobId"), "exportJob": {key: value for key, value in job.items() if value}}
-
-
 def _reason(body: Mapping[str, Any]) -> str:
     """Return what the service says of a failure, in its own words: which ones is not documented."""
     said = {name: value for name, value in body.items() if name not in _KNOWN}
@@ -229,8 +207,30 @@ class NeptuneMLExportHook(NeptuneMLHook):
         return reply
 
     def reshape(self, operation: str, http_status: int, body: Any) -> Any:
-        """Return a reply in the form of the client's model, which is that of Neptune ML."""
-        return described(operation, http_status, body)
+        """
+        Return a reply in the form of the client's model, a Get reply of Neptune ML; None where it can't be.
+
+        Bodies of errors are API Gateway's, or those of the function behind it. What a cancellation is
+        answered is not documented: nothing of it is used.
+
+        :param operation: The operation.
+        :param http_status: The HTTP status.
+        :param body: What the JSON of the reply says; None where it is none.
+        """
+        if http_status >= 300:
+            return _error(body)
+        if operation == EXPORT.stop_operation:
+            return {}
+        if not isinstance(body, dict):
+            return None
+        parts = {
+            "name": body.get("jobName") or body.get("jobId"),
+            "outputLocation": body.get("outputS3Uri"),
+            "cloudwatchLogUrl": body.get("logs"),
+            "failureReason": _reason(body),
+        }
+        job = {key: value for key, value in parts.items() if value}
+        return {**body, "id": body.get("jobId"), "exportJob": job}
 
     def request_cancellation(
         self,

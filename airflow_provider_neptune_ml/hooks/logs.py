@@ -70,12 +70,11 @@ class LogSource:
         self._lock = threading.Lock()
         self._client: Any = None
         self._aws_conn_id = hook.aws_conn_id
-        self._hook: LogsHook | None = None
-        self._fault: LogUnavailable | None = None
+        self._hook: LogsHook | LogUnavailable
         try:
             self._hook = LogsHook(hook)
         except Exception as error:  # whatever Airflow's look-up raises
-            self._fault = self._translated(error, None)
+            self._hook = self._translated(error, None)
 
     def page(self, streams: Streams, *, start: int, token: str | None, limit: int) -> Mapping[str, Any]:
         """Return one reply of FilterLogEvents, see :class:`airflow_provider_neptune_ml.logs.Source`."""
@@ -94,8 +93,8 @@ class LogSource:
 
     def _built(self) -> Any:
         """Return the client; built in a thread, as it may ask AWS for credentials."""
-        if self._fault or not self._hook:
-            raise self._fault or LogUnavailable("not connected")
+        if isinstance(self._hook, LogUnavailable):
+            raise self._hook
         with self._lock:
             if self._client is None:
                 config = self._hook.config.merge(_CONFIG)

@@ -544,8 +544,8 @@ class NeptuneMLHook(AwsBaseHook):
 
         :param query: The query: ``g.V().count()``.
         :param timeout: Time in seconds, or a timedelta, for which the answer is waited for, whatever
-            botocore's time-outs are (default: 150; Neptune's own, ``neptune_query_timeout``, is 120 unless
-            somebody has changed it).
+            botocore's time-outs are (default: 150; Neptune's own limit, ``neptune_query_timeout``, is 120 by
+            default).
         :return: The result as plain JSON values, without GraphSON's types: see :func:`plain()
             <airflow_provider_neptune_ml.hooks.graphson.plain>`. At most 4,000,000 bytes are read.
         :raises ValueError: when an argument breaks its rule; nothing is sent.

@@ -38,9 +38,8 @@ class ExportSubmission(Submission):
     """
     The submission of one try to a service that gives the ids itself.
 
-    Between its reply and our note of it there is a window in which a job has started and nothing tells its
-    id. The note is the first thing done with a reply, and whatever ends the try while the request is under
-    way waits for the reply.
+    Until the unconsumed-job marker has the id of the reply, a job has started whose id is not known. The
+    id is written there first of all, and whatever ends the try while the request is under way waits for it.
 
     :param task: the operator, whose templates are rendered.
     :param context: that of the try.
@@ -109,10 +108,10 @@ class ExportSubmission(Submission):
                     task.kind, additional_parameters=task.additional_parameters, **request
                 ),
             )
-            return self._note(sent.result())
+            return self._record(sent.result())
         except NeptuneMLError as error:
             if error.transient and error.ambiguous:
-                # It is not repeated: there would be two jobs.
+                # Sent again, it may start a second job.
                 error.transient, self._may_have_started = False, True
                 error.add_sentence(
                     "An export job may have been started all the same. The service gives the ids itself, so"
@@ -124,11 +123,11 @@ class ExportSubmission(Submission):
             if not sent.cancel():
                 self._may_have_started = True
                 with suppress(Exception):
-                    self._note(sent.result(cancellation.BUDGETS.unhurried))
+                    self._record(sent.result(cancellation.BUDGETS.unhurried))
             task.cancel_if_killed()
             raise
 
-    def _note(self, reply: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _record(self, reply: Mapping[str, Any]) -> Mapping[str, Any]:
         """Have a kill cancel the job, a retry adopt it, and a teardown find it: in this order."""
         self._may_have_started = True
         self._kill.aim(reply["id"])
@@ -174,8 +173,8 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
 
     The job is cancelled when the task is killed or times out (``cancel_on_kill``, ``cancel_on_timeout``). The
     service gives the id itself: a retry finds the job of an earlier try where Airflow has a task state store
-    (3.3 or newer), unless the worker was lost between the request and the note of its reply. Elsewhere a
-    retry starts another, and a try that fails cancels its own.
+    (3.3 or newer), unless the worker was lost between the request and the moment when it had stored the id.
+    Elsewhere a retry starts another, and a try that fails cancels its own.
 
     .. seealso::
         - https://docs.aws.amazon.com/neptune/latest/userguide/export-service-run-export.html

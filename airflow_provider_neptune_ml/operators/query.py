@@ -45,7 +45,7 @@ class NeptuneMLGremlinQueryOperator(NeptuneMLTask):
         Airflow, in the folder of the Dag or in its ``template_searchpath``. (templated)
     :param require_result: Whether an empty result fails the task (default: True).
     :param timeout: Time in seconds, or a timedelta, for which the answer is waited for (default: 150;
-        Neptune's own limit is 120 unless somebody has changed it).
+        Neptune's own limit, ``neptune_query_timeout``, is 120 by default).
     :param unreachable_timeout: Time in seconds, or a timedelta, of transient errors alone after which the
         task fails (default: 600).
     :return: The result, a list of plain JSON values: see :func:`plain()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.base import task_instance_of
 from airflow_provider_neptune_ml.compat import cleared_xcom_keys, end_of_last_poke
-from airflow_provider_neptune_ml.logs import OVERLAP_MS, Position
+from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, OVERLAP_MS, Position
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
@@ -33,13 +33,13 @@ def earlier_position(context: Context) -> Position:
     if ended := end_of_last_poke(ti):
         after = int(ended * 1000) - _READ_BEFORE_END_MS
         return Position(after - OVERLAP_MS, after)
-    return Position()
+    return FROM_THE_FIRST
 
 
 def remember_position(context: Context, position: Position) -> None:
-    """Leave word for the next poke."""
-    ti = task_instance_of(context)
+    """Push how far this poke has printed, as the key of an XCom, for :func:`earlier_position` of the next."""
     if not position.after:
         return
+    ti = task_instance_of(context)
     with suppress(Exception):  # whatever an XCom backend raises: no log fails a task
         ti.xcom_push(key=f"neptune_ml_log_{ti.try_number}_{position.start}_{position.after}", value=True)

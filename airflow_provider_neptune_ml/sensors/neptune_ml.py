@@ -36,12 +36,8 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
 from airflow_provider_neptune_ml.lineage import ReportsLineage
-from airflow_provider_neptune_ml.logs import DEFAULT_FAILURE_LOG_LINES, Position, TaskLog, seconds_left
-from airflow_provider_neptune_ml.polling import (
-    Wait,
-    Watch,
-    validated_targets,
-)
+from airflow_provider_neptune_ml.logs import DEFAULT_FAILURE_LOG_LINES, FROM_THE_FIRST, TaskLog, seconds_left
+from airflow_provider_neptune_ml.polling import Wait, Watch, validated_targets
 from airflow_provider_neptune_ml.progress import Listeners
 from airflow_provider_neptune_ml.retries import DEFAULT_UNREACHABLE_TIMEOUT_SECONDS
 from airflow_provider_neptune_ml.sensors.from_trigger import (
@@ -53,12 +49,7 @@ from airflow_provider_neptune_ml.sensors.from_trigger import (
     trigger_arguments,
 )
 from airflow_provider_neptune_ml.sensors.log_position import earlier_position, remember_position
-from airflow_provider_neptune_ml.validation import (
-    is_templated,
-    validate_flag,
-    validate_seconds,
-    validated,
-)
+from airflow_provider_neptune_ml.validation import is_templated, validate_flag, validate_seconds, validated
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -69,8 +60,6 @@ if TYPE_CHECKING:
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
 
 _STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every task"
-
-
 # Airflow takes any text for true.
 _AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
@@ -215,14 +204,15 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
             # It may be wrong as well.
             self.validate_arguments(rendered=True)
             self._defer(context)
-        self.xcoms.finish(task_instance_of(context), event.get("description") or {})
         if self._wants_to_end_from_trigger and (obstacle := obstacle_to_end(self)):
             self.log.info("Completed on a worker, not from the trigger: %s", obstacle)
         if event["status"] == "success":
             return self._finish(context, event["description"])
-        if event["status"] == "failed" and not event.get("log_is_printed"):
-            log = task_log_of(self, event["resource_id"])
-            self._print_rest(log, context, event["description"], failed=True)
+        if event["status"] == "failed":
+            self.xcoms.finish(task_instance_of(context), event["description"])
+            if not event.get("log_is_printed"):
+                log = task_log_of(self, event["resource_id"])
+                self._print_rest(log, context, event["description"], failed=True)
         if event["status"] in _ERRORS:
             raise _ERRORS[event["status"]](event["message"])
         raise restored_error(event["message"], event.get("error"))
@@ -235,7 +225,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
             while (description := watch.poll(self._describe, time.time)) is None:
                 if not watch.is_retrying:
                     if self.reschedule and self.print_log:
-                        self._print_rest(log, context, log.latest)
+                        self._print_rest(log, context, self.last_description)
                         remember_position(context, log.position)
                     return PokeReturnValue(is_done=False)
                 time.sleep(watch.pause(time.time()))
@@ -255,7 +245,8 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
 
     def _new_log(self, context: Context) -> TaskLog:
         remembers = self.reschedule and self.print_log
-        return task_log_of(self, self.resource_id, earlier_position(context) if remembers else Position())
+        start = earlier_position(context) if remembers else FROM_THE_FIRST
+        return task_log_of(self, self.resource_id, start)
 
     def _print_rest(
         self, log: TaskLog, context: Context, description: Mapping[str, Any], *, failed: bool = False

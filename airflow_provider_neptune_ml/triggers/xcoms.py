@@ -14,8 +14,9 @@ from airflow_provider_neptune_ml.xcoms import Pushed, log_failure
 
 # Apart from polls and kills, which they must not hold up; few, as the supervisor answers one at a time.
 _THREADS = Threads(limit=4, limit_of_one=4)
-# How long the end of a wait is put off for them, in seconds.
+# How long the end of a wait is put off for a push that is under way, in seconds.
 _LONGEST_WAIT_SECONDS = 2.0
+# And for what a task ends with, see push_last.
 _LAST_PUSH_SECONDS = 10.0
 
 
@@ -58,7 +59,7 @@ class TriggerXComs:
         return {key: value for key, value in left.items() if not self._pushed.has(key, value)}
 
     async def finish(self) -> None:
-        """Let the last push end, for a moment."""
+        """Wait for the last push: 2 s at most."""
         if self._pushing:
             await asyncio.wait((self._pushing,), timeout=_LONGEST_WAIT_SECONDS)
 

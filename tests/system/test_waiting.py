@@ -210,7 +210,8 @@ def test_printed_log(run: DagRun, task_id: str) -> None:
 
     assert log.count("[algo-1] model transform: 10 of 10; reporting success") == 1, log
     # A triggerer that was killed in between may print it again.
-    assert log.count("[algo-1] Starting processing-job mine-autotrainer-") == 1 or task_id != "rescheduled", log
+    started = log.count("[algo-1] Starting processing-job mine-autotrainer-")
+    assert started == 1 or task_id != "rescheduled", log
 
 
 @pytest.mark.skipif(
