@@ -19,6 +19,8 @@ _AIRFLOW_V_3_2_PLUS = _RELEASE >= (3, 2)
 CAN_RUN_WITHOUT_WORKER = _RELEASE >= (3, 3)
 # Airflow 3.0 and 3.1 mix up the answers where two threads of a task ask their supervisor.
 TASK_MAY_ASK_FROM_THREADS = not AIRFLOW_V_3_0_PLUS or _AIRFLOW_V_3_2_PLUS
+# A triggerer of 3.0 or 3.1 ends with an error where a thread asks its supervisor; that of 3.2 was not tried.
+TRIGGERER_TAKES_XCOMS = not AIRFLOW_V_3_0_PLUS or CAN_RUN_WITHOUT_WORKER
 # The key of the XCom in which Airflow 3 looks for a link is this with the name of the link's class.
 LINK_PREFIX = "_link_"
 
@@ -167,6 +169,7 @@ __all__ = [
     "CAN_RUN_WITHOUT_WORKER",
     "LINK_PREFIX",
     "TASK_MAY_ASK_FROM_THREADS",
+    "TRIGGERER_TAKES_XCOMS",
     "AirflowException",
     "AirflowFailException",
     "AirflowNotFoundException",

@@ -151,6 +151,7 @@ def workflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Simulator, Bucke
         thread.join()
 
 
+@pytest.mark.skipif(__version__.startswith("3.0."), reason="dag.test() of Airflow 3.0 can't set a Variable")
 def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
     """Each run tries its model before the endpoint replaces the one of the run before, which is deleted."""
     simulator, s3 = workflow

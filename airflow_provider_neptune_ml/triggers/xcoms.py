@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from airflow_provider_neptune_ml.compat import push_xcom
+from airflow_provider_neptune_ml.compat import TRIGGERER_TAKES_XCOMS, push_xcom
 from airflow_provider_neptune_ml.progress import Progress
 from airflow_provider_neptune_ml.retries import Log
 from airflow_provider_neptune_ml.triggers.threads import Threads, in_thread
@@ -24,14 +24,15 @@ class TriggerXComs:
     """
     What of a wait in the triggerer is in XCom; a listener that holds up neither polls nor the event loop.
 
-    :param task_instance: the one whose XComs they are; None, as in ``dag.test()``: there are none.
+    :param task_instance: the one whose XComs they are; None, as in ``dag.test()``: there are none. Those of an
+        Airflow whose triggerer can't push are left to the worker that resumes the task.
     :param log: the trigger's.
     """
 
     __slots__ = ("_has_logged", "_is_cancelled", "_log", "_pushed", "_pushing", "_task_instance")
 
     def __init__(self, task_instance: Any, log: Log) -> None:
-        self._task_instance = task_instance
+        self._task_instance = task_instance if TRIGGERER_TAKES_XCOMS else None
         self._log = log
         self._pushed = Pushed()
         self._pushing: asyncio.Future[None] | None = None
