@@ -24,8 +24,8 @@ class TriggerXComs:
     """
     What of a wait in the triggerer is in XCom; a listener that holds up neither polls nor the event loop.
 
-    :param task_instance: the one whose XComs they are; None, as in ``dag.test()``: there are none. Those of an
-        Airflow whose triggerer can't push are left to the worker that resumes the task.
+    :param task_instance: the one whose XComs they are; None, as in ``dag.test()``: there are none. Where an
+        Airflow's triggerer can't push them, they are left to the worker that resumes the task.
     :param log: the trigger's.
     """
 
