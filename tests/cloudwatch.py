@@ -15,6 +15,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from dev.local_airflow import free_ports
+
 REGION = "us-east-1"
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 PROCESSING = "/aws/sagemaker/ProcessingJobs"
@@ -65,11 +67,11 @@ def moto_server() -> Iterator[CloudWatch]:
     """Run an account."""
     # A line per request would bury those of the tasks.
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    [port] = free_ports(1)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
     try:
-        yield CloudWatch(f"http://{host}:{port}")
+        yield CloudWatch(f"http://127.0.0.1:{port}")
     finally:
         server.stop()
 
