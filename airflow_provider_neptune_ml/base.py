@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from jinja2 import Undefined
 
+from airflow_provider_neptune_ml.background import in_daemon
 from airflow_provider_neptune_ml.compat import BaseOperator, XComArg
 from airflow_provider_neptune_ml.kinds import ResourceKind
-from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, Position, Source, TaskLog, in_daemon
+from airflow_provider_neptune_ml.logs import FROM_THE_FIRST, Position, Source, TaskLog
 from airflow_provider_neptune_ml.validation import normalized, validate
 from airflow_provider_neptune_ml.xcoms import ExtraLinks, TaskXComs
 

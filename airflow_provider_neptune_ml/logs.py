@@ -365,7 +365,7 @@ class TaskLog:
 
     def finish(self, description: Mapping[str, Any], *, failed: bool, seconds: float) -> Reading | None:
         """
-        Have what is left be read, and the last lines of the stage that failed; whoever calls waits for it.
+        Have what is left be read, and the last lines of the stage that failed; the caller waits for it.
 
         :param description: the last reply.
         :param failed: whether the resource has failed.
@@ -523,21 +523,6 @@ class TaskLog:
 def seconds_left(deadline: float | None, now: float) -> float:
     """Return how long what is left may take, given when the wait ends at the latest (epoch seconds)."""
     return FINISH_SECONDS if deadline is None else max(1.0, min(FINISH_SECONDS, deadline - now))
-
-
-def in_daemon(run: Callable[[], None]) -> Future[None]:
-    """Do some work in a thread that never keeps the process from ending."""
-    future: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            run()
-            future.set_result(None)
-        except BaseException as error:  # whatever it is, whoever waits gets it
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="neptune-ml", daemon=True).start()
-    return future
 
 
 def _as_date(milliseconds: int) -> str:

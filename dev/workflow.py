@@ -13,8 +13,9 @@ from typing import Any
 
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Simulator
+from dev.aws import aws_client, aws_connection, aws_server
 from dev.demo import DEMO_SPEED, PASSING_STATES, Story
-from dev.local_airflow import LocalAirflow, free_ports
+from dev.local_airflow import LocalAirflow
 from dev.rest_api import ENDED_RUN_STATES, until
 
 DAG_ID = "whole_workflow"
@@ -49,18 +50,14 @@ class Bucket:
     """
 
     def __init__(self, url: str) -> None:
-        import boto3
-
         self._url = url
-        keys: Any = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-        self.client: Any = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+        self.client = aws_client("s3", url)
         self.client.create_bucket(Bucket=BUCKET)
 
     @property
     def connection(self) -> dict[str, Any]:
         """The AWS connection that leads there."""
-        extra = {"endpoint_url": self._url, "region_name": "us-east-1"}
-        return {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+        return aws_connection(self._url)
 
     def read(self, url: str) -> Any:
         """Return what the JSON of an object says."""
@@ -91,15 +88,8 @@ class Bucket:
 @contextmanager
 def bucket() -> Iterator[Bucket]:
     """Serve S3 with the bucket."""
-    from moto.server import ThreadedMotoServer
-
-    [port] = free_ports(1)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    try:
-        yield Bucket(f"http://127.0.0.1:{port}")
-    finally:
-        server.stop()
+    with aws_server() as url:
+        yield Bucket(url)
 
 
 def run_workflow(airflow: LocalAirflow, cluster: Simulator, s3: Bucket, story: Story) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,14 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.request import Request, urlopen
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from dev.local_airflow import free_ports
+from dev.aws import aws_client, aws_connection, aws_server
 
-REGION = "us-east-1"
-KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 PROCESSING = "/aws/sagemaker/ProcessingJobs"
 
 
@@ -31,13 +26,11 @@ class CloudWatch:
     @property
     def connection(self) -> dict[str, Any]:
         """The AWS connection to it."""
-        extra = {"endpoint_url": self.url, "region_name": REGION}
-        return {"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra}
+        return aws_connection(self.url)
 
     def client(self, service: str = "logs") -> Any:
         """Return a client of it."""
-        session: Any = boto3.Session()
-        return session.client(service, endpoint_url=self.url, region_name=REGION, **KEYS)
+        return aws_client(service, self.url)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -65,15 +58,8 @@ def connect_aws(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
 @contextmanager
 def moto_server() -> Iterator[CloudWatch]:
     """Run an account."""
-    # A line per request would bury those of the tasks.
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    [port] = free_ports(1)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    server.start()
-    try:
-        yield CloudWatch(f"http://127.0.0.1:{port}")
-    finally:
-        server.stop()
+    with aws_server() as url:
+        yield CloudWatch(url)
 
 
 def _unless_there(logs: Any, make: Any) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
+from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
 from airflow_provider_neptune_ml.simulator import Simulator
 
 
@@ -106,3 +108,36 @@ def wait_begun(task: Any, where: Any) -> None:
     during(task.hook.conn, task.kind.get_operation, stop, call=2)
     with pytest.raises(Interrupted):
         task.execute(where)
+
+
+# How Airflow ends a task
+
+HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
+however_ended = pytest.mark.parametrize(
+    "ended",
+    [HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER],
+    ids=["handler returns (Airflow 3)", "handler raises (Airflow 2)", "execution_timeout"],
+)
+
+
+def end(task: Any, ended: type[BaseException]) -> Callable[[], None]:
+    """Return what Airflow's signal handlers do to a task: the one for kills returns, or all of them raise."""
+
+    def act() -> None:
+        if ended is not TIME_IS_OVER:
+            task.on_kill()
+        if ended is not HANDLER_RETURNS:
+            raise ended
+
+    return act
+
+
+def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
+    """Execute a task that is ended on its way, as Airflow does."""
+    try:
+        task.execute(where)
+    except (ended, NeptuneMLKilledError):
+        if ended is TIME_IS_OVER:
+            task.on_kill()
+    else:
+        pytest.fail("The task succeeded.")

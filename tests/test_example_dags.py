@@ -18,12 +18,13 @@ from airflow import __version__
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Simulator
+from dev.aws import aws_server
 from dev.cluster_policy.airflow_local_settings import task_policy
 from dev.demo import seed
 from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.conftest import connect
-from tests.s3 import put_metrics, s3_server, use_s3
+from tests.s3 import put_metrics, use_s3
 from tests.sdk import DAG
 
 ASKS_PEOPLE = not __version__.startswith(("2.", "3.0."))
@@ -362,7 +363,7 @@ def test_train_several_models(fast: Simulator) -> None:
 
 def test_deploy_if_better(fast: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model is deployed if it beats the bound, and the one that was deployed last."""
-    with s3_server() as url:
+    with aws_server() as url:
         client = use_s3(monkeypatch, url, "my-bucket")
         first = trained_and_gated(fast, client, 0.9)
         again = trained_and_gated(fast, client, 0.9)

@@ -41,7 +41,7 @@ with DAG("lineage", schedule=None, default_args={"poll_interval": 0.05, "poke_in
     broken = NeptuneMLModelTrainingJobSensor(task_id="broken", job_id="bad")
     create >> broken
 """
-# Whatever a look-up may take is not over because this machine stood still.
+# No look-up times out because this machine is busy.
 RUN = """
 import runpy, sys
 from botocore.config import Config

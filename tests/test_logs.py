@@ -16,6 +16,7 @@ import pytest
 from airflow.exceptions import AirflowRescheduleException
 
 from airflow_provider_neptune_ml import logs
+from airflow_provider_neptune_ml.background import in_daemon
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
     CAN_RUN_WITHOUT_WORKER,
@@ -99,7 +100,7 @@ def in_daemon_of(hook: NeptuneMLHook) -> Callable[[Callable[[Any], None]], Any]:
 
     def submit(run: Callable[[Any], None]) -> Any:
         source = hook.logs
-        return logs.in_daemon(lambda: run(source))
+        return in_daemon(lambda: run(source))
 
     return submit
 
@@ -559,7 +560,7 @@ def test_silence_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
         DATA_PROCESSING,
         "mine",
         log=said,
-        submit=lambda run: logs.in_daemon(lambda: run(Silent())),
+        submit=lambda run: in_daemon(lambda: run(Silent())),
         print_log=True,
         failure_log_lines=5,
     )
@@ -588,7 +589,7 @@ def test_a_killed_task_does_not_wait_for_its_log() -> None:
         DATA_PROCESSING,
         "mine",
         log=Printed(),
-        submit=lambda run: logs.in_daemon(lambda: run(Silent())),
+        submit=lambda run: in_daemon(lambda: run(Silent())),
         print_log=True,
         failure_log_lines=5,
     )

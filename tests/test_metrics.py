@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
-from botocore.loaders import create_loader
 
 from airflow_provider_neptune_ml.compat import AirflowFailException, AirflowSkipException
 from airflow_provider_neptune_ml.exceptions import (
@@ -17,16 +15,17 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLServiceError,
     NeptuneMLUnreachableError,
 )
+from airflow_provider_neptune_ml.hooks.metrics import MetricsHook
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLModelMetricsOperator
 from airflow_provider_neptune_ml.simulator import Simulator
+from dev.aws import aws_connection, aws_server
 from tests.conftest import ONCE, connect
 from tests.contexts import context
 from tests.raw_server import reply, serve
-from tests.s3 import aws_connection, put_metrics, s3_server, use_s3
+from tests.s3 import put_metrics, use_s3
 from tests.sdk import DAG
 
-_LOADER = cache(create_loader)
 # sklearn's report of a classification, as AWS's examples have it.
 REPORT = {
     "accuracy": 0.9,
@@ -38,14 +37,8 @@ REPORT = {
 @pytest.fixture(scope="module")
 def s3_url() -> Iterator[str]:
     """Where S3 is served."""
-    with s3_server() as url:
+    with aws_server() as url:
         yield url
-
-
-@pytest.fixture(autouse=True)
-def _one_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read what botocore knows of S3 once: that is most of what a client costs."""
-    monkeypatch.setattr("botocore.session.create_loader", _LOADER)
 
 
 @pytest.fixture
@@ -147,7 +140,7 @@ def answered(
     simulator.seed("modeltraining", "mine", status="Completed")
     said: list[bytes | None] = []
     with serve(lambda _, __, number: said[min(number, len(said) - 1)]) as (port, _):
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection(f"http://127.0.0.1:{port}"))
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection(f"http://127.0.0.1:{port}")))
         yield said
 
 
@@ -225,22 +218,22 @@ def test_s3_is_asked_with_the_settings_of_the_hook(
 ) -> None:
     """Region, verify and options are the task's, then the cluster's, then those of the AWS connection."""
     extra = {"region_name": "eu-west-3", "config_kwargs": {"read_timeout": 7, "connect_timeout": 7}}
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", aws_connection("http://127.0.0.1:1", **extra))
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws_connection("http://127.0.0.1:1", **extra)))
     connect(
         monkeypatch,
         connection,
         extra={"iam_auth": False, "region_name": "eu-west-2", "config_kwargs": {"connect_timeout": 8}},
     )
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", aws_connection("http://127.0.0.1:2"))
+    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(aws_connection("http://127.0.0.1:2")))
 
-    client: Any = NeptuneMLHook(config={"read_timeout": 9}, verify=False)._s3_hook().conn
+    client: Any = MetricsHook(NeptuneMLHook(config={"read_timeout": 9}, verify=False)).conn
     options = vars(client.meta.config)
     assert client.meta.endpoint_url == "http://127.0.0.1:1"
     assert client.meta.region_name == "eu-west-2"
     assert (options["connect_timeout"], options["read_timeout"]) == (8, 9)
     assert client._endpoint.http_session._verify is False
 
-    other: Any = NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")._s3_hook().conn
+    other: Any = MetricsHook(NeptuneMLHook(aws_conn_id="other", region_name="eu-west-1")).conn
     assert (other.meta.endpoint_url, other.meta.region_name) == ("http://127.0.0.1:2", "eu-west-1")
 
 

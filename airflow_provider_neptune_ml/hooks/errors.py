@@ -98,12 +98,8 @@ _UNSIGNED = re.compile(r"Missing ?Authentication ?Token", re.I)
 # https://tinkerpop.apache.org/docs/current/reference/#graph-traversal-steps
 _CHANGING_STEPS = re.compile(r"\b(addV|addE|mergeV|mergeE|property|drop|io|call)\b", re.I)
 UNSIGNED_CLUSTER = "iam_auth to false for a cluster without IAM authentication"
-# What a 403 is about, by its text: the first that matches.
-ADVICE = (
-    (
-        re.compile("execute-api", re.I),
-        "API Gateway answered, not Neptune: {address} must be those of the cluster endpoint.",
-    ),
+# What a 403 is about, by its text: the first that matches. These hold for whichever service was asked.
+SIGNING_ADVICE = (
     (
         re.compile("scoped to a valid region", re.I),
         "The request was signed for another region than the cluster's: check region_name, of the argument or"
@@ -113,11 +109,8 @@ ADVICE = (
         re.compile("Signature (expired|not yet current)|RequestTimeTooSkewed|Request has expired", re.I),
         "Check the clock of this machine: signatures are valid for minutes.",
     ),
-    (
-        _UNSIGNED,
-        "The request came without a signature: set iam_auth of connection {conn_id!r} to true. If it is, a"
-        " proxy in between has removed the signature, or another service answered: check {address}.",
-    ),
+)
+KEY_ADVICE = (
     (
         re.compile(
             "SignedHeader|signature we calculated|signature does ?n[o']t match|InvalidSignature", re.I
@@ -129,6 +122,19 @@ ADVICE = (
         re.compile("security token|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId", re.I),
         "Check the access key and session token of aws_conn_id ({aws_conn_id!r}): AWS doesn't know them.",
     ),
+)
+ADVICE = (
+    (
+        re.compile("execute-api", re.I),
+        "API Gateway answered, not Neptune: {address} must be those of the cluster endpoint.",
+    ),
+    *SIGNING_ADVICE,
+    (
+        _UNSIGNED,
+        "The request came without a signature: set iam_auth of connection {conn_id!r} to true. If it is, a"
+        " proxy in between has removed the signature, or another service answered: check {address}.",
+    ),
+    *KEY_ADVICE,
     (
         re.compile("not authorized|unauthorized|explicit deny|permission|not allowed", re.I),
         "The IAM principal of aws_conn_id ({aws_conn_id!r}) needs the permission {action} on the cluster.",

@@ -15,7 +15,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLNotFoundError,
 )
 from airflow_provider_neptune_ml.hooks.connection import NeptuneMLConnection
-from airflow_provider_neptune_ml.hooks.errors import ADVICE, Request, not_neptunes
+from airflow_provider_neptune_ml.hooks.errors import KEY_ADVICE, SIGNING_ADVICE, Request, not_neptunes
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, SharedHook, shared_hook
 from airflow_provider_neptune_ml.kinds import EXPORT, Phase, ResourceKind
 from airflow_provider_neptune_ml.validation import is_id, normalized, validate
@@ -50,7 +50,6 @@ _OWN_ADVICE = (
         "Check {address}, and whether the API answers here: that of a VPCOnly stack does in its VPC alone.",
     ),
 )
-_NEPTUNES_OWN = ("execute-api", "Missing ?Authentication ?Token", "")
 
 
 class ExportRequest(Request):
@@ -59,7 +58,8 @@ class ExportRequest(Request):
     service: ClassVar[str] = "the Neptune-Export service"
     advice: ClassVar[Sequence[tuple[re.Pattern[str], str]]] = (
         *_OWN_ADVICE,
-        *(each for each in ADVICE if each[0].pattern not in _NEPTUNES_OWN),
+        *SIGNING_ADVICE,
+        *KEY_ADVICE,
         (
             re.compile(""),
             "Check the credentials of aws_conn_id ({aws_conn_id!r}) and their policy, and whether the stack"

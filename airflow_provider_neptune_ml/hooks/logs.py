@@ -13,13 +13,11 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.hooks.errors import is_transient
 from airflow_provider_neptune_ml.hooks.limits import bound_replies
+from airflow_provider_neptune_ml.hooks.sibling import SiblingHook
 from airflow_provider_neptune_ml.logs import LogUnavailable, Streams
 from airflow_provider_neptune_ml.text import one_line
 
 if TYPE_CHECKING:
-    from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
-    from boto3.session import Session
-
     from airflow_provider_neptune_ml.hooks.clients import Clients
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
@@ -31,27 +29,8 @@ _LONGEST_REPLY_BYTES = 16_000_000
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 
 
-class LogsHook(AwsLogsHook):
-    """
-    Read CloudWatch Logs with the credentials, region and client settings of a Neptune ML hook.
-
-    Also where the cluster's requests are not signed: AWS's are.
-
-    :param hook: the Neptune ML hook.
-    """
-
-    def __init__(self, hook: NeptuneMLHook) -> None:
-        super().__init__(aws_conn_id=hook.aws_conn_id)
-        # Looked up here: on Airflow 3.0, only the thread that executes the task may ask Airflow for it.
-        is_known = hook.cluster.iam_auth
-        self.conn_config: AwsConnectionWrapper = (
-            hook.conn_config if is_known else hook.aws_settings(signed=True)
-        )
-        self._share = hook.share_data
-
-    def get_session(self, region_name: str | None = None, deferrable: bool = False) -> Session:
-        """Build a session that shares what the hook has read of botocore's data."""
-        return self._share(super().get_session(region_name=region_name, deferrable=deferrable))
+class LogsHook(SiblingHook, AwsLogsHook):
+    """Read CloudWatch Logs."""
 
     def _get_caller(self, target_function_name: str = "execute") -> str:  # noqa: ARG002
         return "NeptuneMLTaskLog"

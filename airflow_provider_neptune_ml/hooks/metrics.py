@@ -9,8 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError, NeptuneMLServiceError
 from airflow_provider_neptune_ml.hooks.errors import is_call_error, translate_s3
+from airflow_provider_neptune_ml.hooks.sibling import SiblingHook
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
 from airflow_provider_neptune_ml.retries import Log
 from airflow_provider_neptune_ml.text import one_line
@@ -20,6 +23,10 @@ _FILES = {"eval": "eval_metrics_info.json", "test": "test_metrics_info.json"}
 # They have some kilobytes; the XCom that they become should not have many more.
 _LONGEST_FILE_BYTES = 1_000_000
 _PART_BYTES = 65_536
+
+
+class MetricsHook(SiblingHook, S3Hook):
+    """Read from S3."""
 
 
 @dataclass(frozen=True)

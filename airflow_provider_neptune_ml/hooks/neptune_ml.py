@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook, AwsGenericHook
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.utils.connection_wrapper import AwsConnectionWrapper
 from boto3.session import Session
 from botocore import UNSIGNED, xform_name
@@ -55,7 +54,7 @@ from airflow_provider_neptune_ml.hooks.errors import (
 from airflow_provider_neptune_ml.hooks.graphson import plain
 from airflow_provider_neptune_ml.hooks.handlers import ADDITIONAL, members_of, unquoted
 from airflow_provider_neptune_ml.hooks.limits import bound_replies, within
-from airflow_provider_neptune_ml.hooks.metrics import MetricsFiles
+from airflow_provider_neptune_ml.hooks.metrics import MetricsFiles, MetricsHook
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     GREMLIN,
@@ -589,24 +588,13 @@ class NeptuneMLHook(AwsBaseHook):
         """
         description = self.describe(MODEL_TRAINING, job_id)
         try:
-            client = self._s3_hook().conn
+            client = MetricsHook(self).conn
         except Exception as error:
             if not is_call_error(error):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         name = MODEL_TRAINING.name_of(job_id)
         return MetricsFiles(client, name, description, self.aws_conn_id, self.log).read()
-
-    def _s3_hook(self) -> S3Hook:
-        """Return Amazon's hook for S3, with the settings of this one."""
-        settings: dict[str, Any] = {
-            "aws_conn_id": self.aws_conn_id,
-            "region_name": self.conn_config.region_name,
-            "verify": self._verify,
-        }
-        # Read anew: without IAM authentication, nothing of the AWS connection was.
-        config = S3Hook(**settings).conn_config.botocore_config or Config()
-        return S3Hook(**settings, config=config.merge(self.cluster.config).merge(self._config or Config()))
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_neptune_ml import cancellation
+from airflow_provider_neptune_ml.background import in_daemon
 from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
 from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
@@ -25,8 +25,6 @@ from airflow_provider_neptune_ml.text import one_line
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
-
-T = TypeVar("T")
 
 # What the marker has while a start is under way: no id, as the service gives it.
 _NOT_KNOWN_YET = "?"
@@ -102,11 +100,11 @@ class ExportSubmission(Submission):
         request = {name.removeprefix("export_"): getattr(task, name) for name in task.request_parameters}
         sent: Future[Mapping[str, Any]] = Future()
         try:
-            _answer_in_thread(
-                sent,
+            in_daemon(
                 lambda: task.hook.start(
                     task.kind, additional_parameters=task.additional_parameters, **request
                 ),
+                sent,
             )
             return self._record(sent.result())
         except NeptuneMLError as error:
@@ -151,20 +149,6 @@ class ExportSubmission(Submission):
             f"{task.kind.name_of(job_id)}: Airflow could not keep its id for a retry:"
             f" {type(cause).__name__}: {full_stop(one_line(cause))} {full_stop(outcome.words.capitalize())}"
         )
-
-
-def _answer_in_thread(future: Future[T], call: Callable[[], T]) -> None:
-    """Call in a thread of its own, which goes on where a signal handler ends what waits for it."""
-
-    def run() -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            future.set_result(call())
-        except BaseException as error:  # whatever it is, who waits gets it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="neptune-ml-start", daemon=True).start()
 
 
 class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperator):

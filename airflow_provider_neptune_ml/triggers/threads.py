@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 
+from airflow_provider_neptune_ml.background import answer
+
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 
@@ -30,14 +32,6 @@ _IDLE_SECONDS = 10.0
 class _Call(NamedTuple):
     future: Future[Any]
     run: Callable[[], Any]
-
-    def answer(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return
-        try:
-            self.future.set_result(self.run())
-        except BaseException as error:  # whatever it is, the event loop gets it
-            self.future.set_exception(error)
 
 
 class Threads:
@@ -104,7 +98,7 @@ class Threads:
                         self._idle -= 1
                         return
                 continue
-            call.answer()
+            answer(*call)
             # A thread keeps nothing of its last call.
             del call
             with self._lock:

@@ -140,7 +140,7 @@ def test_out_of_reach(mode: Mode, world: World) -> None:
 
 @pytest.mark.parametrize("mode", SENSORS)
 def test_timeout(mode: Mode, world: World) -> None:
-    """The wait ends at its deadline; the job of somebody else keeps running."""
+    """The wait ends at its deadline; an externally started job keeps running."""
     world.simulator.set_status("export", "mine", "running")  # for ever
 
     ending = mode(world, timeout=600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import Event
 from typing import Any
 
@@ -22,12 +21,19 @@ from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
 from tests.conftest import ONCE, connect
 from tests.contexts import TaskStateStore, context
 from tests.export.tasks import CANCEL, GET, OUTPUT, START, cancel, start, started, statuses
-from tests.interruptions import Interrupted, during, interrupted
+from tests.interruptions import (
+    TIME_IS_OVER,
+    Interrupted,
+    during,
+    end,
+    execute,
+    however_ended,
+    interrupted,
+)
 from tests.sdk import DAG
 
 pytestmark = pytest.mark.usefixtures("connection")
 
-HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
 CLUSTER = "mycluster.cluster-c1.eu-west-1.neptune.amazonaws.com"
 
 
@@ -335,36 +341,6 @@ def test_id_that_can_not_be_kept(simulator: Simulator) -> None:
 
 
 # Kills
-
-
-def end(task: Any, ended: type[BaseException]) -> Callable[[], None]:
-    """Return what Airflow's signal handlers do to a task: the one for kills returns, or all of them raise."""
-
-    def act() -> None:
-        if ended is not TIME_IS_OVER:
-            task.on_kill()
-        if ended is not HANDLER_RETURNS:
-            raise ended
-
-    return act
-
-
-def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
-    """Execute a task that is ended on its way, as Airflow does."""
-    try:
-        task.execute(where)
-    except (ended, NeptuneMLKilledError):
-        if ended is TIME_IS_OVER:
-            task.on_kill()
-    else:
-        pytest.fail("The task succeeded.")
-
-
-however_ended = pytest.mark.parametrize(
-    "ended",
-    [HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER],
-    ids=["handler returns (Airflow 3)", "handler raises (Airflow 2)", "execution_timeout"],
-)
 
 
 @however_ended

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Event
 from typing import Any
 
@@ -25,17 +25,19 @@ from airflow_provider_neptune_ml.operators.ownership import ids_of
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import ONCE, connect, set_budgets
 from tests.contexts import RUN_BEGAN, TaskInstance, TaskStateStore, context
-from tests.interruptions import Interrupted, before, during, interrupted
+from tests.interruptions import (
+    HANDLER_RETURNS,
+    Interrupted,
+    before,
+    during,
+    end,
+    execute,
+    however_ended,
+    interrupted,
+)
 from tests.operators.tasks import CANCEL, GET, START, deploy, start, statuses
 
 pytestmark = pytest.mark.usefixtures("connection", "completed_data")
-
-HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER = NeptuneMLKilledError, Interrupted, AirflowTaskTimeout
-however_ended = pytest.mark.parametrize(
-    "ended",
-    [HANDLER_RETURNS, HANDLER_RAISES, TIME_IS_OVER],
-    ids=["handler returns (Airflow 3)", "handler raises (Airflow 2)", "execution_timeout"],
-)
 
 
 @pytest.fixture
@@ -45,29 +47,6 @@ def lagging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "data-1")
         yield simulator
-
-
-def end(task: Any, ended: type[BaseException]) -> Callable[[], None]:
-    """Return what Airflow's signal handlers do to a task: the one for kills returns, or all of them raise."""
-
-    def act() -> None:
-        if ended is not TIME_IS_OVER:
-            task.on_kill()
-        if ended is not HANDLER_RETURNS:
-            raise ended
-
-    return act
-
-
-def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
-    """Execute a task that is ended on its way, as Airflow does."""
-    try:
-        task.execute(where)
-    except (ended, NeptuneMLKilledError):
-        if ended is TIME_IS_OVER:
-            task.on_kill()
-    else:
-        pytest.fail("The task succeeded.")
 
 
 def asked_to_stop(simulator: Simulator) -> list[str | None]:

@@ -20,10 +20,11 @@ import pytest
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.get_provider_info import connection_form
 from airflow_provider_neptune_ml.simulator import Simulator
+from dev.aws import REGION
 from dev.demo import CONNECTION_ID, seed
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import DagRun, until
-from tests.cloudwatch import REGION, CloudWatch, moto_server
+from tests.cloudwatch import CloudWatch, moto_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -206,7 +206,7 @@ def test_an_ended_job_is_not_retried(run: DagRun) -> None:
 
 @pytest.mark.parametrize("task_id", ["failed", "failed_without_worker"])
 def test_a_failure_has_the_stages_last_lines(run: DagRun, task_id: str) -> None:
-    """The failed stage's last lines are in the task's log, then the error, whoever ends the task."""
+    """The failed stage's last lines are in the task's log, then the error, in worker and triggerer."""
     skip_if_lost(run)
     log = run.log(task_id)
 
