@@ -7,10 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 UV := .venv/uv/bin/uv
 # Each name is an environment in .venv/, a file of pinned versions in .ci/constraints/ and a target `test-<name>`.
-# CI takes both ends and the first Airflow 3; the oldest image of Amazon's managed Airflow has the lowest versions.
-CI_ENVIRONMENTS := airflow-3 airflow-3.0 airflow-2.11 mwaa-2.11.0
-ENVIRONMENTS := $(CI_ENVIRONMENTS) airflow-3.1 airflow-3.2 python-3.10 python-3.12 python-3.13 \
-	mwaa-2.11.2 mwaa-3.0.6 mwaa-3.2.1 mwaa-3.3.1
+ENVIRONMENTS := airflow-3 airflow-3.0 airflow-2.11 mwaa-2.11.0 airflow-3.1 airflow-3.2 \
+	python-3.10 python-3.12 python-3.13 mwaa-2.11.2 mwaa-3.0.6 mwaa-3.2.1 mwaa-3.3.1
 # The Python of an environment: $(PYTHON), unless its name says otherwise; managed Airflow has 3.12.
 version_of = $(if $(filter mwaa-%,$(1)),3.12,$(patsubst python-%,%,$(filter python-%,$(1))))
 # One that runs, on PATH or of pyenv, whose shims may be there and not run; empty where this machine has none.
@@ -18,6 +16,8 @@ find_python = $(shell for each in python$(1) "$${PYENV_ROOT:-$$HOME/.pyenv}"/ver
 	do "$$each" -c "" 2>/dev/null && command -v "$$each" && break; done)
 python_of = $(if $(call version_of,$(1)),$(call find_python,$(call version_of,$(1))),$(PYTHON))
 runnable = $(foreach name,$(1),$(if $(call python_of,$(name)),$(name)))
+# CI takes both ends and the first Airflow 3. The oldest image of Amazon's managed Airflow has the lowest versions.
+CI_ENVIRONMENTS := airflow-3 airflow-3.0 $(if $(call find_python,3.12),mwaa-2.11.0,airflow-2.11)
 # The AWS CLI and graph-notebook, which the simulator is tested with; they fit into none of the environments above.
 export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
 # With which the test of the wheel builds and installs it.
@@ -104,10 +104,9 @@ docs-serve: .venv/docs/.installed ## The same in a browser, built again after ea
 
 .PHONY: $(ENVIRONMENTS:%=test-%)
 test-airflow-3: .venv/clients/.installed ## Tests on the newest Airflow 3; likewise test-airflow-3.0, test-mwaa-2.11.0, ...
-# Those with a column in docs/reliability.md; the lowest versions differ by the patch of Airflow alone.
-WITH_RELIABILITY := airflow-3 airflow-2.11
-RELIABILITY := $(WITH_RELIABILITY) mwaa-2.11.0
-$(filter-out $(WITH_RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
+# Those with a column in docs/reliability.md, where the lowest versions stand for the whole of 2.11.
+RELIABILITY := airflow-3 airflow-2.11 mwaa-2.11.0
+$(filter-out $(RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
 	LEFT_OUT := --ignore=tests/system/test_reliability.py
 # What imports no Airflow differs by its Python and boto3 alone, and has run with those of airflow-3.
 test-airflow-2.11 test-airflow-3.0 test-airflow-3.1 test-airflow-3.2: \

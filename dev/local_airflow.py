@@ -32,6 +32,8 @@ COMPONENTS = {
 DATABASE = "airflow.db"
 START_SECONDS = 120
 PROGRESS_SECONDS = 5.0
+# A process that isn't hanging writes for less.
+LOCK_SECONDS = 2.0
 
 
 class LocalAirflow:
@@ -143,6 +145,26 @@ class LocalAirflow:
             yield
         finally:
             stop([process])
+
+    @contextmanager
+    def hanging(self, process: OwnedProcess) -> Iterator[None]:
+        """Let a process hang for as long as the context lasts, but not with the database's lock.
+
+        With that, nothing else would move either: other than other databases', it is one for all.
+        """
+        while True:
+            with process.suspended():
+                if self._is_writable():
+                    yield
+                    return
+
+    def _is_writable(self) -> bool:
+        with closing(sqlite3.connect(self.home / DATABASE, timeout=LOCK_SECONDS)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:  # locked
+                return False
+            return True
 
     def trigger_logs(self, dag_id: str) -> str:
         """Return what triggerers have logged for the tasks of a Dag."""

@@ -107,6 +107,9 @@ class DistributedAirflow(LocalAirflow):
         self.env["AIRFLOW__CELERY__RESULT_BACKEND"] = f"db+postgresql+psycopg2{url}"
         self.env["AIRFLOW__CELERY__BROKER_URL"] = self.redis.url
 
+    def _is_writable(self) -> bool:
+        return True  # PostgreSQL has locks of rows
+
     def _commands(self) -> dict[str, tuple[str, ...]]:
         commands = {
             "scheduler": ("scheduler",),

@@ -196,7 +196,7 @@ def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
     job = ground.polled_job(run)
 
     with ground.airflow.second_triggerer():
-        with ground.airflow.triggerer_of(run, "job").suspended():
+        with ground.airflow.hanging(ground.airflow.triggerer_of(run, "job")):
             # Of what it asked before it hung, nothing is on the way any more.
             ground.wait_for_poll(job)
             ground.wait_for_poll(job)
