@@ -145,7 +145,7 @@ soak: .venv/distributed/.installed ## 2,000 waits for 20 minutes there, with fau
 	if this platform has none of them, a distributed Airflow can't be tested on it.
 
 # The site is built from the source, without Airflow.
-.venv/docs/.installed: .ci/constraints/docs.txt | $(UV)
+.venv/docs/.installed: .ci/constraints/docs.txt pyproject.toml | $(UV)
 	@echo "Installing docs into .venv/docs"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venv/docs
 	@$(UV) pip install --quiet --python .venv/docs --constraint $< --group docs

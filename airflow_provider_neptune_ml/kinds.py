@@ -405,12 +405,12 @@ EXPORT = ResourceKind(
 ALL_KINDS: dict[str, ResourceKind] = {**KINDS, EXPORT.name: EXPORT}
 
 
-def find_kind(kind: ResourceKind | str) -> ResourceKind:
+def find_kind(kind: ResourceKind | str, known: Mapping[str, ResourceKind] = KINDS) -> ResourceKind:
     """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
-    found = kind if isinstance(kind, ResourceKind) else ALL_KINDS.get(kind)
-    if found is None:
-        raise ValueError(f"kind={kind!r} is not a Neptune ML resource kind: choose from {', '.join(KINDS)}")
-    return found
+    name = kind.name if isinstance(kind, ResourceKind) else kind
+    if name not in known:
+        raise ValueError(f"kind={name!r} is not known here: choose from {', '.join(known)}")
+    return known[name]
 
 
 def is_valid_id(value: object) -> bool:

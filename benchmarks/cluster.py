@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
@@ -26,12 +27,17 @@ class Cluster:
 
     Our side and the peer sign their requests with the same keys, as they would with a cluster that checks
     them; the simulator doesn't, so that its own work stays small.
+
+    :param aws_endpoint_url: where it writes the logs of its jobs (default: none).
     """
+
+    def __init__(self, aws_endpoint_url: str = "") -> None:
+        self._aws = aws_endpoint_url
 
     def __enter__(self) -> Cluster:
         command = [sys.executable, "-m", "airflow_provider_neptune_ml.simulator", "--port", "0"]
         self._process = subprocess.Popen(  # noqa: S603
-            [*command, "--clock", "manual", "--no-access-log"],
+            [*command, "--clock", "manual", "--no-access-log", "--aws-endpoint-url", self._aws],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -60,6 +66,8 @@ class Cluster:
         ids = [f"{name}-{number:05}" for number in range(count)]
         for id_ in ids:
             self._command("seed", kind=MODEL_TRAINING.name, id=id_, status=MODEL_TRAINING.statuses.running)
+            if self._aws:  # a log is written when somebody asks for its job
+                urlopen(f"{self.url}/ml/modeltraining/{id_}", timeout=_PATIENCE_SECONDS).close()  # noqa: S310
         return ids
 
     def finish(self, id_: str) -> None:
@@ -83,7 +91,10 @@ class Cluster:
             "password": EXAMPLE_CREDENTIAL.secret_key,
             "extra": {
                 "region_name": REGION,
-                "service_config": {"neptunedata": {"endpoint_url": self.url}},
+                "service_config": {
+                    "neptunedata": {"endpoint_url": self.url},
+                    "logs": {"endpoint_url": self._aws or None},
+                },
             },
         }
         return {

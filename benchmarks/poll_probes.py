@@ -21,7 +21,7 @@ def polls(side: str, ids: list[str], interval: float, seconds: float) -> Figures
 
     async def probe() -> Figures:
         path, rows = waits.serialized(side, ids, interval)
-        tasks = await waits.start(path, rows)
+        tasks = await waits.start(side, path, rows)
         await loop.until_polls(2 * len(rows))
         wall, cpu, count = time.monotonic(), time.process_time(), loop.polls
         await asyncio.sleep(seconds)

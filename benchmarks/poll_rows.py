@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from benchmarks.bench import MS, POLLS_PER_SECOND, medians
 from benchmarks.isolation import Figures
 from benchmarks.table import Row, times
-from benchmarks.waits import OURS, PEER
+from benchmarks.waits import LINKED, OURS, PEER
 
 if TYPE_CHECKING:
     from benchmarks.bench import Bench
@@ -17,6 +17,10 @@ CPU time of the process by the number of polls, {seconds:g} s of {rate:.0f} poll
 requests, {count} waits. The bare call is one boto3 client in one thread, called at the same rate:
 without the pauses between its calls it would have warmer caches than any poll has. In brackets what
 Amazon's bases (aiobotocore) use for a poll.
+"""
+_HOW_LINKS = """
+The same, of waits whose task takes XComs against waits whose task takes none: at each poll, the wait looks
+for what XCom has not yet. A push, at a change of stage, is not in it; `print_log` is off.
 """
 _HOW_SUSTAINED = """
 All waits start at once. Late is the end of a poll, with its answer and decision, after the moment at
@@ -51,6 +55,25 @@ def poll(bench: Bench) -> Row:
         met=ours <= 1.5 * call,
         aim_met=ours <= 1.1 * call,
         how=_HOW_POLL.format(seconds=seconds, rate=POLLS_PER_SECOND, count=count),
+    )
+
+
+def links(bench: Bench) -> Row:
+    """What the links of the UI, the description and a log that is not printed add to a poll."""
+    count, seconds = bench.scale.peer_waits, bench.scale.poll_seconds
+    interval = count / POLLS_PER_SECOND
+    figures = bench.in_turns("polls", {LINKED: count, OURS: count}, interval=interval, seconds=seconds)
+    linked, without = (figures[side]["cpu_per_poll"] * MS for side in (LINKED, OURS))
+    return Row(
+        figure="CPU per poll with links and description in XCom, against without",
+        ours=f"{linked:.2f} ms",
+        peer=f"{without:.2f} ms",
+        ratio=f"{linked / without:.2f}x",
+        required="<= 1.10x",
+        aim="1.05x",
+        met=linked <= 1.1 * without,
+        aim_met=linked <= 1.05 * without,
+        how=_HOW_LINKS,
     )
 
 

@@ -26,10 +26,10 @@ def memory(side: str, ids: list[str]) -> Figures:
 
     async def probe() -> Figures:
         path, rows = waits.serialized(side, ids, _FAR)
-        tasks = await waits.start(path, rows[:_WARM_UP_WAITS])
+        tasks = await waits.start(side, path, rows[:_WARM_UP_WAITS])
         await loop.until_polls(len(tasks))
         before = await _own_bytes()
-        tasks += await waits.start(path, rows[_WARM_UP_WAITS:])
+        tasks += await waits.start(side, path, rows[_WARM_UP_WAITS:])
         await loop.until_polls(len(tasks))
         after = await _own_bytes()
         await waits.stop(tasks)
@@ -54,7 +54,7 @@ def take_up(side: str, ids: list[str], rounds: int) -> Figures:
         # The imports make a full collection due, which a triggerer had long before.
         gc.collect()
         began = time.process_time()
-        tasks = await waits.start(path, rows)
+        tasks = await waits.start(side, path, rows)
         await loop.until_polls(len(rows))
         first = time.process_time() - began
         later = []
@@ -70,8 +70,12 @@ def take_up(side: str, ids: list[str], rounds: int) -> Figures:
     return loop.run(probe())
 
 
-def lag(side: str, ids: list[str]) -> Figures:
-    """Measure how late the loop wakes up a heartbeat while all waits start, and while nothing happens."""
+def lag(side: str, ids: list[str], longer: float = 0.0) -> Figures:
+    """
+    Measure how late the loop wakes up a heartbeat while all waits start, and while nothing happens.
+
+    The waits start until all have polled, or so many seconds longer.
+    """
     loop = PollLoop(_FAR)
 
     async def probe() -> Figures:
@@ -82,10 +86,10 @@ def lag(side: str, ids: list[str]) -> Figures:
         idle, lags[:] = list(lags), []
         pauses = _full_collections()
         began = time.monotonic()
-        tasks = await waits.start(path, rows)
+        tasks = await waits.start(side, path, rows)
         await loop.until_polls(len(rows))
         seconds = time.monotonic() - began
-        await asyncio.sleep(2 * _HEARTBEAT_SECONDS)
+        await asyncio.sleep(longer + 2 * _HEARTBEAT_SECONDS)
         heartbeat.cancel()
         await waits.stop(tasks)
         return {

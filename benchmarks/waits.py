@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
 
 OURS, PEER = "ours", "peer"
+# Ours with what it does for the UI: pushes to XCom, and events of CloudWatch Logs in the task's log.
+LINKED, PRINTED = "ours with links", "ours with print_log"
 _SEVEN_DAYS = 7 * 24 * 3600.0
 
 
@@ -23,7 +25,7 @@ def serialized(side: str, ids: Iterable[str], interval: float) -> tuple[str, lis
     """
     Return what the triggerer reads from the database: the path of a trigger and each wait's arguments.
 
-    :param side: ``ours`` or ``peer``.
+    :param side: one of those above.
     :param ids: the ids of the training jobs.
     :param interval: time in seconds between two polls.
     """
@@ -52,21 +54,30 @@ def _build(side: str, id_: str, interval: float) -> BaseTrigger:
         resource_id=id_,
         deadline=time.time() + _SEVEN_DAYS,
         poll_interval=interval,
+        print_log=side == PRINTED,
         hook_parameters=hook_parameters,
     )
 
 
 def import_all(side: str) -> None:
     """Import what a wait needs: a triggerer pays for it once in its life, not once a wait."""
-    names = {
-        OURS: ("airflow_provider_neptune_ml.hooks.neptune_ml",),
-        PEER: ("benchmarks.peer", "aiobotocore.session"),
-    }
-    for name in names[side]:
+    peers, ours = (
+        ("benchmarks.peer", "aiobotocore.session"),
+        ("airflow_provider_neptune_ml.hooks.neptune_ml",),
+    )
+    for name in peers if side == PEER else ours:
         importlib.import_module(name)
 
 
-async def start(path: str, rows: Iterable[str]) -> list[asyncio.Task[None]]:
+class _TaskInstance:
+    """Takes XComs; what Airflow's supervisor does with them is not measured."""
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        """Make it the text that goes to the supervisor."""
+        json.dumps({key: value}, default=str)
+
+
+async def start(side: str, path: str, rows: Iterable[str]) -> list[asyncio.Task[None]]:
     """Start the waits in the way, and with the yields to the loop, of ``TriggerRunner.create_triggers``."""
     tasks = []
     module, _, name = path.rpartition(".")
@@ -74,7 +85,9 @@ async def start(path: str, rows: Iterable[str]) -> list[asyncio.Task[None]]:
         await asyncio.sleep(0)
         trigger_class = getattr(importlib.import_module(module), name)
         await asyncio.sleep(0)
-        trigger: BaseTrigger = trigger_class(**json.loads(arguments))
+        trigger: Any = trigger_class(**json.loads(arguments))
+        if side in (LINKED, PRINTED):
+            trigger.task_instance = _TaskInstance()
         tasks.append(asyncio.create_task(_run(trigger)))
     return tasks
 

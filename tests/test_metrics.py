@@ -256,6 +256,18 @@ def test_a_good_model_passes(simulator: Simulator, trained: Any) -> None:
     assert task.execute(context()) == {"eval": REPORT, "test": {"rmse": 2, "a.b": {"c": 1}}}
 
 
+def test_links_of_a_check(simulator: Simulator, trained: Any) -> None:
+    """From a model that was turned down, the links lead to where it was trained."""
+    put_metrics(trained, simulator, "mine", eval={"MSE": 2})
+    where = context()
+
+    with pytest.raises(AirflowFailException, match=r"eval\.MSE is 2, above the maximum of 1"):
+        check(maximum={"eval.MSE": 1}).execute(where)
+
+    assert where["ti"].xcoms["description"]["id"] == "mine"
+    assert where["ti"].xcoms.keys() >= {"_link_CloudWatchLogLink", "_link_S3OutputLink"}
+
+
 def test_without_bounds_the_metrics_are_returned(simulator: Simulator, trained: Any) -> None:
     """Whatever they are."""
     put_metrics(trained, simulator, "mine", eval={"mrr": 0.1, "names": ["a"]}, test=b"{}")

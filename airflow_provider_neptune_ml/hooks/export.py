@@ -133,6 +133,7 @@ class NeptuneMLExportHook(NeptuneMLHook):
         cluster's host name, in this order.
     """
 
+    kinds: ClassVar[Mapping[str, ResourceKind]] = {EXPORT.name: EXPORT}
     bounded_path: ClassVar[str] = ""
     request_class: ClassVar[type[Request]] = ExportRequest
 

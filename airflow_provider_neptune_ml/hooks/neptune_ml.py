@@ -58,6 +58,7 @@ from airflow_provider_neptune_ml.hooks.metrics import MetricsFiles, MetricsHook
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     GREMLIN,
+    KINDS,
     MODEL_TRAINING,
     ResourceKind,
     find_kind,
@@ -131,6 +132,7 @@ class NeptuneMLHook(AwsBaseHook):
     default_conn_name = "neptune_ml_default"
     conn_type = "neptune_ml"
     hook_name = "Amazon Neptune ML"
+    kinds: ClassVar[Mapping[str, ResourceKind]] = KINDS
     # Begins the paths whose replies are bounded.
     bounded_path: ClassVar[str] = "/ml/"
     request_class: ClassVar[type[Request]] = Request
@@ -384,7 +386,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises ValueError: when the id breaks its rule, or boto3 does not take a parameter; nothing is sent.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        kind = find_kind(kind)
+        kind = find_kind(kind, self.kinds)
         model = self.start_conn.meta.service_model.operation_model(kind.start_operation)
         shapes = members_of(model)
         members = {xform_name(member): member for member in shapes}
@@ -431,7 +433,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLNotFoundError: when there is no resource with that id.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        kind = find_kind(kind)
+        kind = find_kind(kind, self.kinds)
         validate_id("resource_id", resource_id)
         if not urgent:
             self._renew(RENEWAL_SECONDS)
@@ -449,7 +451,7 @@ class NeptuneMLHook(AwsBaseHook):
         :return: The ids.
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
-        kind = find_kind(kind)
+        kind = find_kind(kind, self.kinds)
         self._renew(RENEWAL_SECONDS)
         limit = {} if max_items is None else {"maxItems": max_items}
         reply = self._call(kind, kind.list_operation, None, {**limit, **self._role()})
@@ -468,7 +470,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or does not answer.
         """
         validate_id("resource_id", resource_id)
-        return cancellation.cancel(self, find_kind(kind), resource_id, clean=clean)
+        return cancellation.cancel(self, find_kind(kind, self.kinds), resource_id, clean=clean)
 
     def request_cancellation(
         self, kind: ResourceKind, resource_id: str, *, clean: bool = False, urgent: bool = False
@@ -512,7 +514,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLTimeoutError: when ``timeout`` has passed.
         :raises NeptuneMLError: when the service refuses, or was out of reach for too long.
         """
-        kind = find_kind(kind)
+        kind = find_kind(kind, self.kinds)
         validate_id("resource_id", resource_id)
         now, seconds = time.time(), validate_seconds("timeout", timeout)
         wait = Wait(
@@ -569,7 +571,7 @@ class NeptuneMLHook(AwsBaseHook):
                 )
             raise
 
-    def model_metrics(self, job_id: str) -> dict[str, Any]:
+    def model_metrics(self, job_id: str, *, description: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """
         Read the metrics of a trained model from S3, where the training has written them.
 
@@ -579,6 +581,7 @@ class NeptuneMLHook(AwsBaseHook):
         ``aws_conn_id``, also when ``iam_auth`` is false.
 
         :param job_id: The id of the completed training job.
+        :param description: What :meth:`describe` returned of it (default: it is described first).
         :return: ``{"eval": {...}, "test": {...} or None}``: None where there is no file. Numbers that JSON
             doesn't know, such as NaN, are texts.
         :raises ValueError: when the id breaks its rule; nothing is sent.
@@ -586,7 +589,7 @@ class NeptuneMLHook(AwsBaseHook):
         :raises NeptuneMLError: when the service refuses, or does not answer; when there is no file of
             ``eval``, or one that can't be read, isn't a JSON object, or is longer than 1 MB.
         """
-        description = self.describe(MODEL_TRAINING, job_id)
+        known = self.describe(MODEL_TRAINING, job_id) if description is None else description
         try:
             client = MetricsHook(self).conn
         except Exception as error:
@@ -594,7 +597,7 @@ class NeptuneMLHook(AwsBaseHook):
                 raise
             raise translate_setup(error, aws_conn_id=self.aws_conn_id) from None
         name = MODEL_TRAINING.name_of(job_id)
-        return MetricsFiles(client, name, description, self.aws_conn_id, self.log).read()
+        return MetricsFiles(client, name, known, self.aws_conn_id, self.log).read()
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -53,14 +53,12 @@ class NeptuneMLMetricsOperator(ReportsLineage, NeptuneMLTask):
         self.soft_fail = validate_flag("soft_fail", soft_fail)
         self.unreachable_timeout = validate_seconds("unreachable_timeout", unreachable_timeout)
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002
+    def execute(self, context: Context) -> dict[str, Any]:
         """Read the metrics, and compare them with the bounds."""
         self.validate_arguments(rendered=True)
         name = self.kind.name_of(self.resource_id)
         budget = RetryBudget(name, self.unreachable_timeout, self.log)
-        metrics = retry_transient(
-            lambda: self.hook.model_metrics(self.resource_id), budget, sleep=time.sleep, now=time.time
-        )
+        metrics = retry_transient(lambda: self._read(context), budget, sleep=time.sleep, now=time.time)
         there = one_line(", ".join(f"{path}={value}" for path, value in leaves_of(metrics)) or "none")
         minimum, maximum = self.minimum or {}, self.maximum or {}
         for path in (*minimum, *maximum):
@@ -73,6 +71,12 @@ class NeptuneMLMetricsOperator(ReportsLineage, NeptuneMLTask):
             error = AirflowSkipException if self.soft_fail else AirflowFailException
             raise error(f"{name}: {'; '.join(missed)}.")
         return metrics
+
+    def _read(self, context: Context) -> dict[str, Any]:
+        """Read the metrics of the model, whose links the UI has by then."""
+        description = self.hook.describe(self.kind, self.resource_id)
+        self.show(context, description)
+        return self.hook.model_metrics(self.resource_id, description=description)
 
 
 def metric_at(metrics: Any, path: str) -> Any:

@@ -44,7 +44,7 @@ ROLE_NOT_LISTED = (
 ONE_MODEL = "Exactly one of mlModelTrainingJobId and mlModelTransformJobId must be given."
 TRANSFORM_INPUT = "Either dataProcessingJobId and mlModelTrainingJobId, or trainingJobName, must be given."
 UPDATE_NEEDS_ID = "update needs the id of an existing endpoint."
-NO_SUCH_PATH = "No such resource path. The simulator speaks Neptune ML under /ml, and /gremlin."
+NO_SUCH_PATH = "No such resource path. The simulator has /ml, /gremlin and /v1/neptune-export."
 BAD_METHOD = "The HTTP method is not supported by this endpoint."
 INTERNAL = "An unexpected error occurred in the simulator; its log says more."
 

@@ -25,7 +25,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     error_state,
 )
-from airflow_provider_neptune_ml.kinds import ResourceKind, find_kind
+from airflow_provider_neptune_ml.kinds import ALL_KINDS, ResourceKind, find_kind
 from airflow_provider_neptune_ml.logs import (
     DEFAULT_FAILURE_LOG_LINES,
     FROM_THE_FIRST,
@@ -242,7 +242,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             await _undisturbed(self._cancel_for_user())
 
     async def _cancel_for_user(self) -> None:
-        kind = find_kind(self.kind)
+        kind = self._row
         name, until = kind.name_of(self.resource_id), time.monotonic() + cancellation.BUDGETS.trigger
         while (reason := await self._cancel_reason()) is not CancelReason.CONTINUES:
             found = await self._describe_now()
@@ -278,6 +278,10 @@ class NeptuneMLJobTrigger(BaseTrigger):
         else:
             self.log.info("%s: nothing to cancel (%s)", name, state)
 
+    @property
+    def _row(self) -> ResourceKind:
+        return find_kind(self.kind, ALL_KINDS)
+
     def _is_late(self) -> bool:
         return self._ends_at is not None and time.time() >= self._ends_at
 
@@ -285,7 +289,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         return self.started_at is not None and time.time() < self.started_at + self.not_found_grace
 
     async def _cancel_reason(self) -> CancelReason:
-        id_key = find_kind(self.kind).id_argument
+        id_key = self._row.id_argument
         try:
             return await in_thread(
                 lambda: cancel_reason_of(self.task_instance, self.trigger_id, id_key, self.resource_id)
@@ -309,7 +313,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
     def _watch(self) -> tuple[Watch, TaskLog]:
         if self._unresolved or not is_id(self.resource_id):
             raise ValueError(f"the id is rendered as {self.resource_id!r}")
-        kind = find_kind(self.kind)
+        kind = self._row
         started_at, deadline = self.started_at, self.deadline
         if self.timeout_after is not None:
             airflows = self.timeout_after.timestamp()
@@ -363,7 +367,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         return await with_hook(self.hook_parameters, lambda hook: hook.describe(self.kind, self.resource_id))
 
     async def _cancel_late(self) -> str:
-        kind = find_kind(self.kind)
+        kind = self._row
         budget = RetryBudget(kind.name_of(self.resource_id), self.unreachable_timeout, self.log)
 
         async def request() -> bool:
@@ -387,7 +391,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             self.log.error("%s", line)
         # A service that can't be reached is no outcome: as in every other mode, it is not skipped.
         is_skipped = self.soft_fail and status != "error"
-        xcoms = await self._xcoms.push_last(xcoms_of(find_kind(self.kind), payload.get("description", {})))
+        xcoms = await self._xcoms.push_last(xcoms_of(self._row, payload.get("description", {})))
         return _ending((TaskSkippedEvent if is_skipped else TaskFailedEvent)(xcoms=xcoms), event)
 
 

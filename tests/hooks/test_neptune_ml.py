@@ -29,7 +29,7 @@ from airflow_provider_neptune_ml.hooks import clients
 from airflow_provider_neptune_ml.hooks import neptune_ml as hooks
 from airflow_provider_neptune_ml.hooks.errors import Request, is_call_error, translate
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook, shared_hook
-from airflow_provider_neptune_ml.kinds import KINDS, MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.kinds import EXPORT, KINDS, MODEL_TRAINING, ResourceKind
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.certificates import self_signed_certificate
@@ -91,8 +91,9 @@ def test_four_verbs(hook: NeptuneMLHook, simulator: Simulator, kind: ResourceKin
 def test_takes_kind_by_name(hook: NeptuneMLHook) -> None:
     """A kind can be given by its name; a wrong one is told with the choices."""
     assert hook.describe("modeltraining", "model-1")["status"] == "Completed"
-    with pytest.raises(ValueError, match=r"kind='training' is not .* modeltraining"):
-        hook.describe("training", "model-1")
+    for kind in ("training", "export", EXPORT):
+        with pytest.raises(ValueError, match=r"kind='(training|export)' is not .* modeltraining"):
+            hook.describe(kind, "model-1")
 
 
 @pytest.mark.parametrize("config", [None, {"retries": {"total_max_attempts": 5}}])
