@@ -111,10 +111,10 @@ $(filter-out $(RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
 # What imports no Airflow differs by its Python and boto3 alone, and has run with those of airflow-3.
 test-airflow-2.11 test-airflow-3.0 test-airflow-3.1 test-airflow-3.2: \
 	LEFT_OUT += --ignore=tests/simulator --ignore=tests/fuzz/test_replies.py
-# Two files at a time: half of the tests' time is a real Airflow that waits.
+# In two processes: half of the tests' time is a real Airflow that waits.
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
-	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile --junit-xml .venv/$*/pytest.xml $(LEFT_OUT) \
-		| tee .venv/$*/pytest.log
+	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder \
+		--junit-xml .venv/$*/pytest.xml $(LEFT_OUT) | tee .venv/$*/pytest.log
 
 .PHONY: test-reliability
 test-reliability: $(RELIABILITY:%=.venv/%/.installed) ## Kill what runs a job, row by row of docs/reliability.md

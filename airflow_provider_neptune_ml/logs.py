@@ -25,7 +25,7 @@ from airflow_provider_neptune_ml.text import https_link, one_line
 
 DEFAULT_FAILURE_LOG_LINES = 50
 # For what is still to be read once a job has ended.
-FINISH_SECONDS = 10.0
+FINISH_SECONDS = 20.0
 # How soon a task that waits for the rest notices that it was killed.
 _CHECK_SECONDS = 0.2
 # Events of one page while a job runs, each cut to a line of 1,000 characters.

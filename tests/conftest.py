@@ -61,9 +61,16 @@ _SLOW = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out; give tests with a real Airflow more time than the others."""
+    """Mark what `make test-fast` leaves out; give tests with a real Airflow more time than the others.
+
+    With several test processes, those have one to themselves from the start, one Airflow after the other: two
+    at once take each other's time. What is left goes file by file.
+    """
+    items.sort(key=lambda item: "system" not in item.path.parts)
     for item in items:
         parts = {*item.path.parts, item.path.stem}
+        group = "system" if "system" in parts else "/".join(item.path.parts[-2:])
+        item.add_marker(pytest.mark.xdist_group(group))
         if parts & _SLOW or "airflow_database" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
         if {"system", "distributed"} & parts:
