@@ -23,7 +23,7 @@ export NEPTUNE_ML_REAL_CLIENTS_PYTHON = $(CURDIR)/.venv/clients/bin/python
 # With which the test of the wheel builds and installs it.
 export NEPTUNE_ML_UV = $(CURDIR)/$(UV)
 
-# uv has variables of its own where pip is configured by these; whoever set up pip for a mirror means uv as well.
+# uv has variables of its own where pip is configured by these; a mirror that pip is set up for is meant for uv as well.
 export UV_PYTHON_DOWNLOADS ?= never
 export UV_LINK_MODE ?= copy
 ifdef PIP_INDEX_URL

@@ -409,7 +409,7 @@ def find_kind(kind: ResourceKind | str, known: Mapping[str, ResourceKind] = KIND
     """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
     name = kind.name if isinstance(kind, ResourceKind) else kind
     if name not in known:
-        raise ValueError(f"kind={name!r} is not known here: choose from {', '.join(known)}")
+        raise ValueError(f"kind={name!r} is not a kind of this hook: choose from {', '.join(known)}")
     return known[name]
 
 
@@ -427,6 +427,6 @@ def _is(description: Mapping[str, Any], word: str) -> bool:
     return str(description.get("status") or "").casefold() == word.casefold()
 
 
-def _find(ends: Mapping[str, Phase], status: str | None) -> Phase | None:
+def _find(terminal: Mapping[str, Phase], status: str | None) -> Phase | None:
     folded = str(status or "").casefold()
-    return next((phase for word, phase in ends.items() if word.casefold() == folded), None)
+    return next((phase for word, phase in terminal.items() if word.casefold() == folded), None)

@@ -90,21 +90,21 @@ class Goal:
 @cache
 def _completed(kind: ResourceKind, targets: tuple[str, ...] | None) -> Goal:
     """Return the goal that all waits of a kind with the same targets share."""
-    ends = {word.casefold(): phase for word, phase in kind.statuses.terminal.items()}
-    succeeded = (word for word, phase in ends.items() if phase is Phase.SUCCEEDED)
+    terminal = {word.casefold(): phase for word, phase in kind.statuses.terminal.items()}
+    succeeded = (word for word, phase in terminal.items() if phase is Phase.SUCCEEDED)
     good = frozenset(succeeded if targets is None else targets)
-    return Goal(good=good, bad=frozenset(ends) - good)
+    return Goal(good=good, bad=frozenset(terminal) - good)
 
 
 def validated_targets(kind: ResourceKind, target_statuses: Iterable[str]) -> list[str]:
     """Return the targets in lower case; a ValueError names the first that is no terminal status."""
-    ends = {word.casefold() for word in kind.statuses.terminal}
+    terminal = {word.casefold() for word in kind.statuses.terminal}
     if isinstance(target_statuses, str) or not (targets := list(target_statuses)):
         raise ValueError(
             f"target_statuses={cut(target_statuses)} must be a list of one or more terminal statuses"
         )
     for target in targets:
-        if not isinstance(target, str) or target.casefold() not in ends:
+        if not isinstance(target, str) or target.casefold() not in terminal:
             raise ValueError(
                 f"target_statuses has {cut(target)}, which is not a terminal status of a {kind.title}:"
                 f" choose from {', '.join(kind.statuses.terminal)}"

@@ -12,8 +12,7 @@ from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 
 T = TypeVar("T")
 
-# A failover of the cluster takes a minute or two; after ten minutes of transient errors alone, somebody
-# should look.
+# A failover of the cluster takes a minute or two; ten minutes of transient errors alone are no failover.
 DEFAULT_UNREACHABLE_TIMEOUT_SECONDS = 600.0
 # A little longer than Neptune's own time limit of a query is by default (neptune_query_timeout):
 # https://docs.aws.amazon.com/neptune/latest/userguide/parameters.html

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 REGION = "us-east-1"
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
 class Cluster:
     """
-    A simulator whose clock stands still: a job goes on until it is told to finish.
+    A simulator whose clock is stopped: a job goes on until it is told to finish.
 
     Our side and the peer sign their requests with the same keys, as they would with a cluster that checks
     them; the simulator doesn't, so that its own work stays small.
@@ -47,7 +47,7 @@ class Cluster:
         if not self.url:
             raise RuntimeError(f"The simulator did not start: {first_line!r}")
         self._control = http.client.HTTPConnection(
-            str(urlsplit(self.url).hostname), urlsplit(self.url).port, timeout=_PATIENCE_SECONDS
+            str(urlsplit(self.url).hostname), urlsplit(self.url).port, timeout=_TIMEOUT_SECONDS
         )
         return self
 
@@ -57,7 +57,7 @@ class Cluster:
         self._control.close()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE_SECONDS)
+            self._process.wait(_TIMEOUT_SECONDS)
         self._process.kill()
 
     def run_jobs(self, name: str, count: int) -> list[str]:
@@ -67,7 +67,7 @@ class Cluster:
         for id_ in ids:
             self._command("seed", kind=MODEL_TRAINING.name, id=id_, status=MODEL_TRAINING.statuses.running)
             if self._aws:  # a log is written when somebody asks for its job
-                urlopen(f"{self.url}/ml/modeltraining/{id_}", timeout=_PATIENCE_SECONDS).close()  # noqa: S310
+                urlopen(f"{self.url}/ml/modeltraining/{id_}", timeout=_TIMEOUT_SECONDS).close()  # noqa: S310
         return ids
 
     def finish(self, id_: str) -> None:

@@ -24,7 +24,7 @@ INTERVAL_SECONDS = 5
 # No multiple of the interval, so that the jobs end at all points of it; long enough for a worker to have
 # started and ended before the next one on a small machine.
 _BETWEEN_ENDS_SECONDS = 3
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 _SETTLE_SECONDS = 5
 _DAGS = Path(__file__).with_name("dags")
 _ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ class WaitingAirflow:
             self._airflow.check()
             return condition()
 
-        until(fulfilled, within=_PATIENCE_SECONDS, what=what)
+        until(fulfilled, within=_TIMEOUT_SECONDS, what=what)
 
     def _states(self, run: DagRun, prefix: str = "") -> set[str | None]:
         states = task_states(self._airflow, run.dag_id, run.run_id)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PATIENCE_SECONDS = 300.0
+_TIMEOUT_SECONDS = 300.0
 # Our side's pauses differ by 25 % from what was asked for; no other timer here is near a poll interval.
 _LEAST, _MOST = 0.7, 1.3
 
@@ -75,7 +75,7 @@ class PollLoop(asyncio.SelectorEventLoop):
         if self.polls < count:
             self._wanted = (count, self.create_future())
             # A poll that failed is tried again after another time and so isn't seen: don't wait for ever.
-            await asyncio.wait_for(self._wanted[1], _PATIENCE_SECONDS)
+            await asyncio.wait_for(self._wanted[1], _TIMEOUT_SECONDS)
 
     def _note_time(self, delay: float) -> None:
         wait, now = id(asyncio.current_task(self)), self.time()

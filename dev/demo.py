@@ -251,7 +251,7 @@ def run_demo() -> int:
 
 
 def keep_running() -> int:
-    """Run the set-up until somebody ends it, by a signal."""
+    """Run the set-up until a signal ends it."""
     story = Story()
     with local_set_up(VISIBLE_SPEED, story) as (airflow, cluster):
         print(f"\nAirflow             {airflow.url}  (no login: everybody on this machine is its admin)")

@@ -191,7 +191,7 @@ class OwnedProcess:
 
 
 def stop(processes: Sequence[OwnedProcess], *, grace_seconds: float = GRACE_SECONDS) -> None:
-    """End processes together: politely first, and after the grace period with SIGKILL.
+    """End processes together: with SIGTERM, and after the grace period with SIGKILL.
 
     :raises RuntimeError: if anything they started survives.
     """

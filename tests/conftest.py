@@ -46,8 +46,8 @@ from airflow_provider_neptune_ml.triggers import threads
 from tests.task_states import LeftAs, task_states
 
 CONNECTION_VARIABLE = "AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"
-# For what must happen at some time; machines stand still for seconds.
-PATIENCE_SECONDS = 60.0
+# For what must happen at some time; machines hang for seconds.
+TIMEOUT_SECONDS = 60.0
 REAL_AIRFLOW_SECONDS = 4 * 3600
 # boto3's own retries would only make tests slower.
 ONCE = {"retries": {"total_max_attempts": 1}}
@@ -107,21 +107,21 @@ def _no_threads_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the product allows a kill, or a last look, is not over because this machine stood still."""
+    """What the product allows a kill, or a last look, is not over because this machine hung."""
     patient = Config(
-        connect_timeout=PATIENCE_SECONDS, read_timeout=PATIENCE_SECONDS, retries={"total_max_attempts": 1}
+        connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 1}
     )
     monkeypatch.setattr("airflow_provider_neptune_ml.hooks.clients.KILL_CONFIG", patient)
     names = ("kill", "kill_while_starting", "kill_question", "unhurried", "trigger_request")
-    set_budgets(monkeypatch, **dict.fromkeys(names, PATIENCE_SECONDS), trigger=2 * PATIENCE_SECONDS)
+    set_budgets(monkeypatch, **dict.fromkeys(names, TIMEOUT_SECONDS), trigger=2 * TIMEOUT_SECONDS)
     for name in ("polling._LAST_LOOK_SECONDS", "xcoms._LONGEST_WAIT_SECONDS"):
-        monkeypatch.setattr(f"airflow_provider_neptune_ml.{name}", PATIENCE_SECONDS)
-    monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", PATIENCE_SECONDS)
+        monkeypatch.setattr(f"airflow_provider_neptune_ml.{name}", TIMEOUT_SECONDS)
+    monkeypatch.setattr("airflow_provider_neptune_ml.triggers.xcoms._LONGEST_WAIT_SECONDS", TIMEOUT_SECONDS)
 
 
 @pytest.fixture
 def simulator(_cluster: Simulator) -> Iterator[Simulator]:
-    """A simulated cluster without a trace of other tests; its clock stands still until it is stepped."""
+    """A simulated cluster without a trace of other tests; its clock is stopped until it is stepped."""
     _cluster.reset()
     yield _cluster
     for request in _cluster.journal:

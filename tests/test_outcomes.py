@@ -211,7 +211,7 @@ def test_unknown_status(mode: Mode, status: str | None, world: World) -> None:
 
 @pytest.mark.parametrize("mode", [*SENSORS, modes.hook, *STARTS, *CANCELS])
 def test_timeout(mode: Mode, world: World) -> None:
-    """A wait ends when its time is over, between two polls, and says how far the job has got."""
+    """A wait ends at its timeout, between two polls, and says how far the job has got."""
     ending = wait(mode, world, timeout=30)
 
     status = "Stopping" if mode in CANCELS else "InProgress"

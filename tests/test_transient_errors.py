@@ -101,7 +101,7 @@ def make_world(
     return World(clock, logged=lambda: capfd.readouterr().out)
 
 
-def bear(
+def survive(
     mode: Mode, world: World, begin: Callable[[], object], end: Callable[[], object] | None, **settings: float
 ) -> Ending:
     """Wait for a job that is seen once; then errors begin, and end, if they do, after three polls."""
@@ -134,7 +134,7 @@ def test_passes(fault: Fault, world: World) -> None:
     simulator = world.simulator
     hurry_if_slow(fault, world)
 
-    ending = bear(modes.deferrable, world, lambda: simulator.add_fault(fault), simulator.clear_faults)
+    ending = survive(modes.deferrable, world, lambda: simulator.add_fault(fault), simulator.clear_faults)
 
     assert ending.state == "success"
     assert told(world) == (1, 1)
@@ -145,7 +145,7 @@ def test_stays(fault: Fault, cause: str, world: World) -> None:
     """Nothing else for unreachable_timeout fails a wait with the last cause."""
     hurry_if_slow(fault, world)
 
-    ending = bear(modes.hook, world, lambda: world.simulator.add_fault(fault), None, unreachable_timeout=5)
+    ending = survive(modes.hook, world, lambda: world.simulator.add_fault(fault), None, unreachable_timeout=5)
 
     assert_given_up(ending, cause)
     assert told(world) == (1, 0)
@@ -170,7 +170,7 @@ def test_broken_handshake(
         world = make_world(simulator, monkeypatch, capfd)
         breaker = Breaker(simulator)
         try:
-            ending = bear(
+            ending = survive(
                 mode,
                 world,
                 breaker.begin,

@@ -115,8 +115,9 @@ KEY_ADVICE = (
         re.compile(
             "SignedHeader|signature we calculated|signature does ?n[o']t match|InvalidSignature", re.I
         ),
-        "Check the secret access key of aws_conn_id ({aws_conn_id!r}), and the host of connection"
-        " {conn_id!r}: the signature has its name, so a tunnel or load balancer under another one breaks it.",
+        "Check the secret access key of aws_conn_id ({aws_conn_id!r}), and the host of"
+        " connection {conn_id!r}: the signature covers its name, so a tunnel or load balancer under another"
+        " one breaks it.",
     ),
     (
         re.compile("security token|InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId", re.I),

@@ -33,12 +33,12 @@ _KNOWN = ("jobId", "jobName", "status", "logs", "outputS3Uri")
 _OWN_ADVICE = (
     (
         re.compile("Missing ?Authentication ?Token", re.I),
-        "API Gateway says so of a path that the API doesn't have, and of a request without a signature: check"
+        "API Gateway answers this for a path that the API doesn't have, and for an unsigned request: check"
         " that {address} is the full invoke URI, and export_iam_auth of connection {conn_id!r}.",
     ),
     (
         re.compile("scoped to correct service", re.I),
-        "Not API Gateway answered: check {address}.",
+        "Another service answered, not API Gateway: check {address}.",
     ),
     (
         re.compile("not authorized|unauthorized|explicit deny|permission|not allowed", re.I),
@@ -47,7 +47,7 @@ _OWN_ADVICE = (
     ),
     (
         re.compile("Forbidden", re.I),
-        "Check {address}, and whether the API answers here: that of a VPCOnly stack does in its VPC alone.",
+        "Check {address}; the API of a VPCOnly stack is reachable only from its VPC.",
     ),
 )
 

@@ -364,7 +364,7 @@ class NeptuneMLCreateEndpointOperator(NeptuneMLStartOperator):
     """
     Create a Neptune ML inference endpoint, or update one, and wait until it is in service.
 
-    An endpoint costs money until it is deleted. When the task is killed, or its time is over, an endpoint
+    An endpoint costs money until it is deleted. When the task is killed or times out, an endpoint
     that it was creating is deleted (``cancel_on_kill``, ``cancel_on_timeout``), with ``update`` too; one that
     it was updating served before and is left alone. Either ``ml_model_training_job_id`` or
     ``ml_model_transform_job_id``.

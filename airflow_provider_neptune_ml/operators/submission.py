@@ -100,8 +100,8 @@ class Submission:
         XComs are cleared for each try, and this one may come to nothing.
         """
         task = self._task
-        # What is updated may have served before. So may an endpoint that somebody created under the user's id
-        # meanwhile: before it is looked at, nothing tells, and a deletion can't be undone.
+        # What is updated may have served before. So may an endpoint that was created externally under the
+        # user's id meanwhile: before it is looked at, nothing tells, and a deletion can't be undone.
         is_told = task.kind.is_job or not task.resource_id
         expected = self._unconsumed_id or self._expected_id() if is_told else ""
         # Which try has started it, the marker alone tells.

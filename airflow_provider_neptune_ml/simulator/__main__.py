@@ -73,7 +73,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--clock",
         choices=("real", "manual"),
         default="real",
-        help="manual: time stands still until it is advanced",
+        help="manual: time is stopped until it is advanced",
     )
     add(
         "--speed", type=float, default=1.0, metavar="N", help="simulated seconds per real second (default: 1)"

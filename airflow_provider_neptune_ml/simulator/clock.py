@@ -9,7 +9,7 @@ END = 253402300799.0  # the last second of the year 9999: what datetime can tell
 
 class Clock:
     """
-    Tell the simulated time as seconds since the epoch; it never goes back, and stands still at its end.
+    Tell the simulated time as seconds since the epoch; it never goes back, and stops at its end.
 
     :param rate: simulated seconds per real second: 1.0 is real time, 60.0 an hour a minute, 0.0 a clock that
         only

@@ -96,7 +96,7 @@ class Control:
 
     @checked
     def stop_job(self, kind: str, id: str) -> None:  # noqa: A002
-        """Stop a resource now, as if somebody had done so in SageMaker; an endpoint is gone at once."""
+        """Stop a resource now, as if stopped externally, in SageMaker; an endpoint is gone at once."""
         with self._store.lock:
             resource = self._going(kind, id)
             resource.stop(self.now(), 0.0)

@@ -63,7 +63,7 @@ class Guard:
         if any(origin.partition("://")[2] != hosts[0] for origin in origins) or (
             scope["path"] != _PAGE_PATH and not {*sites}.isdisjoint(_OTHER_SITES)
         ):
-            return f"origin {', '.join(origins)!r:.100}: pages of other sites may not ask this simulator"
+            return f"origin {', '.join(origins)!r:.100}: pages of other sites may not send requests here"
         return None
 
     def _find_own_host(self, header: str) -> bool:
@@ -74,7 +74,7 @@ class Guard:
         own = {"localhost", self._settings.host, *self._settings.allowed_hosts}
         if self._settings.allow_remote:
             own.add(socket.gethostname())
-        # An address is no name that somebody could lead here, so with allow_remote any will do.
+        # An address is no name that another site could point here, so with allow_remote any will do.
         return name in {host.lower() for host in own} or _is_address(
             name, only_loopback=not self._settings.allow_remote
         )

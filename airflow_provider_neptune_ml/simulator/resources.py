@@ -189,7 +189,7 @@ class Resource:
         del self.runs[self.runs.index(run) + 1 :]
 
     def is_stopping(self, now: float) -> bool:
-        """Tell whether it is on its way to the end because somebody asked for it."""
+        """Tell whether it is on its way to the end because its cancellation was requested."""
         return self.real_status(now) == self.row.statuses.stopping
 
     def is_active(self, now: float) -> bool:

@@ -74,7 +74,9 @@ class Simulator(Settings, Control):
         """Put a fault in force; ``refused`` begins at once and ends after its seconds, or when cleared."""
         if fault.kind == REFUSED:
             if self._app is None:
-                raise ValueError("kind='refused': the simulator isn't started, so nobody listens anyway")
+                raise ValueError(
+                    "kind='refused': the simulator isn't started and accepts no connections anyway"
+                )
             self._outage.begin(self._app, fault.seconds)
         else:
             super().add_fault(fault)

@@ -60,7 +60,7 @@ class Settings:
     :param ssl_certfile: PEM file with the certificate chain; with it the simulator speaks HTTPS (default:
         HTTP).
     :param ssl_keyfile: PEM file with the private key (default: in ``ssl_certfile``).
-    :param clock: ``"real"``, or ``"manual"``: time stands still until ``advance()`` (default: real).
+    :param clock: ``"real"``, or ``"manual"``: time is stopped until ``advance()`` (default: real).
     :param speed: simulated seconds per real second of a real clock (default: 1.0).
     :param durations: simulated seconds by kind and stage, over the defaults, e.g. ``{"modeltraining":
         {"hpoJob": 60, "stop": 5}}``; ``stop`` is the time that stopping or deleting takes.
@@ -119,16 +119,14 @@ class Settings:
         _choose("not_found", self.not_found, ("404", "400"))
         _choose("lists", self.lists, ("all", "active"))
         if not 0 < self.speed < math.inf:
-            raise ValueError(
-                f"speed={self.speed}: must be more than 0; for a clock that stands still: clock='manual'"
-            )
+            raise ValueError(f"speed={self.speed}: must be more than 0; for a stopped clock: clock='manual'")
         if self.appears_after < 0:
             raise ValueError(f"appears_after={self.appears_after}: must not be negative")
         if self.journal_size < 1:
             raise ValueError(f"journal_size={self.journal_size}: must be at least 1")
         if not self.allow_remote and not _is_loopback(self.host):
             raise ValueError(
-                f"host={self.host!r}: other machines could reach it; say allow_remote if they shall"
+                f"host={self.host!r}: other machines could reach it; allow_remote=True permits it"
             )
         if not (self.aws_endpoint_url or "http://").startswith(("http://", "https://")):
             raise ValueError(f"aws_endpoint_url={self.aws_endpoint_url!r}: must be an http or https URL")

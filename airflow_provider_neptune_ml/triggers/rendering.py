@@ -23,7 +23,7 @@ _PARTS = {
 
 class Unknown(StrictUndefined):
     """
-    What a template names and is not known here.
+    What a template names and is not available in the triggerer.
 
     A worker may know it, such as the Dag's own macros, so that no default may stand in for it. What a mapping
     (``params``, ``dag_run.conf``) lacks, it lacks for a worker too.
@@ -32,7 +32,7 @@ class Unknown(StrictUndefined):
     def __init__(self, hint: str | None = None, obj: Any = None, name: str | None = None, *args: Any) -> None:
         super().__init__(hint, obj, name, *args)
         if not isinstance(obj, Mapping):
-            raise LookupError(f"{name or hint} is not known here")
+            raise LookupError(f"{name or hint} is not available in the triggerer")
 
 
 class _TaskInstance(SimpleNamespace):

@@ -19,7 +19,7 @@ from dev.processes import stop
 from dev.rest_api import DagRun, until
 from tests.distributed.airflow import DistributedAirflow
 from tests.distributed.waits import WATCHED, sensor_jobs
-from tests.system.reliability import PATIENCE_SECONDS, Ground
+from tests.system.reliability import TIMEOUT_SECONDS, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +101,7 @@ class DistributedGround(Ground):
 
     def wait_for_lingering(self) -> None:
         """Wait until a task goes on running though its wait is over, see the Dags."""
-        until(self._mark.exists, within=PATIENCE_SECONDS, what="a task that lingers")
+        until(self._mark.exists, within=TIMEOUT_SECONDS, what="a task that lingers")
 
     def end_lingering(self) -> None:
         """Let that task end."""

@@ -15,7 +15,7 @@ from tests.distributed.ground import DistributedGround
 from tests.distributed.waits import FEW, FEW_SLOTS, HELD, MANY, SERVING, STARTS, WATCHED, sensor_jobs
 
 # Hundreds of tasks on two cores that others may use, too: an end to a run that hangs, no promise.
-PATIENCE_SECONDS = 2400
+TIMEOUT_SECONDS = 2400
 THROTTLED_SECONDS = 60
 OUTAGE_SECONDS = 5
 
@@ -48,12 +48,12 @@ def triggerer_hung(ground: DistributedGround, run: DagRun) -> None:
             ground.finish(jobs["queued"], jobs["running"], jobs["done"])
             ground.cluster.fail("modeltraining", jobs["retried"])
             for task_id, state in (("queued", "queued"), ("running", "running"), ("done", "success")):
-                run.wait_for_task(task_id, state, within=PATIENCE_SECONDS)
+                run.wait_for_task(task_id, state, within=TIMEOUT_SECONDS)
             second = ground.polled_job(run, "retried", known=[jobs["retried"]])
             ground.wait_for_lingering()
         until(
             lambda: ground.airflow.completed_triggers(run, triggerer_id) == set(tasks),
-            within=PATIENCE_SECONDS,
+            within=TIMEOUT_SECONDS,
             what="the triggerer to let go of what another one has taken over",
         )
 
@@ -92,7 +92,7 @@ def _restart_servers(ground: DistributedGround, run: DagRun) -> None:
 
     _until_polled(ground, jobs, len(ground.journal()), times=2)
     ground.finish(*jobs)
-    assert run.wait(within=PATIENCE_SECONDS) == "success"
+    assert run.wait(within=TIMEOUT_SECONDS) == "success"
     assert ground.jobs_of_dag(run.dag_id) == dict.fromkeys(jobs, "Completed")
     _assert_none_cancelled(ground, jobs)
 
@@ -116,13 +116,13 @@ def everything_at_once(ground: DistributedGround, run: DagRun) -> None:
     over = time.monotonic() + THROTTLED_SECONDS
     for process in lost:
         process.start()
-    until(lambda: time.monotonic() > over, within=PATIENCE_SECONDS, what="the end of the throttling")
+    until(lambda: time.monotonic() > over, within=TIMEOUT_SECONDS, what="the end of the throttling")
     ground.restart_cluster()
 
     _until_polled(ground, waits, len(ground.journal()), times=2)
     until(
         lambda: _finish_all(ground, run) and run.state() in ENDED_RUN_STATES,
-        within=PATIENCE_SECONDS,
+        within=TIMEOUT_SECONDS,
         what=f"the end of {run.dag_id}",
     )
     assert run.state() == "success"
@@ -144,7 +144,7 @@ def watcher(ground: DistributedGround, run: DagRun) -> None:
     Of 24 trainings that an asset watcher sees, its triggerer is stopped (SIGTERM) and killed in
     between: none is missed, and only the kill repeats events.
     """
-    assert run.wait(within=PATIENCE_SECONDS) == "success"  # of its own: the Dag is there
+    assert run.wait(within=TIMEOUT_SECONDS) == "success"  # of its own: the Dag is there
     _until_polled(ground, WATCHED)
     size = len(WATCHED) // 6
     batches = [WATCHED[first : first + size] for first in range(0, len(WATCHED), size)]
@@ -160,7 +160,7 @@ def watcher(ground: DistributedGround, run: DagRun) -> None:
         _until_polled(ground, during, asked)
         if end == signal.SIGTERM:
             triggerer.terminate()
-            triggerer.wait(PATIENCE_SECONDS)
+            triggerer.wait(TIMEOUT_SECONDS)
         triggerer.kill()
         ground.finish(*after)
         triggerer.start()
@@ -185,7 +185,7 @@ def many_deferred(ground: DistributedGround, run: DagRun) -> None:
         _until_polled(ground, jobs)
         assert ground.airflow.waits(triggerer) >= MANY
     triggerer.terminate()
-    triggerer.wait(PATIENCE_SECONDS)
+    triggerer.wait(TIMEOUT_SECONDS)
     _until_polled(ground, jobs, len(ground.journal()))
     _assert_none_cancelled(ground, jobs)
     triggerer.restart()
@@ -195,7 +195,7 @@ def many_deferred(ground: DistributedGround, run: DagRun) -> None:
 
     until(
         lambda: ground.counts("stop").keys() >= set(jobs),
-        within=PATIENCE_SECONDS,
+        within=TIMEOUT_SECONDS,
         what="the cancellation of all jobs",
     )
     assert ground.jobs_of_dag(run.dag_id) == dict.fromkeys(jobs, "Stopped")
@@ -211,7 +211,7 @@ def _until_started(ground: DistributedGround, run: DagRun, count: int) -> list[s
     """Wait until a Dag has started so many jobs, and return their ids."""
     return until(
         lambda: jobs if len(jobs := list(ground.jobs_of_dag(run.dag_id))) >= count else None,
-        within=PATIENCE_SECONDS,
+        within=TIMEOUT_SECONDS,
         what=f"{count} jobs of {run.dag_id}",
     )
 
@@ -224,14 +224,14 @@ def _until_polled(ground: DistributedGround, jobs: Iterable[str], since: int = 0
         counts = ground.counts("get", since)
         return all(counts[job] >= times for job in wanted)
 
-    until(polled, within=PATIENCE_SECONDS, what=f"{times} polls of each of {len(wanted)} jobs")
+    until(polled, within=TIMEOUT_SECONDS, what=f"{times} polls of each of {len(wanted)} jobs")
 
 
 def _until_states(run: DagRun, state: str, count: int) -> None:
     """Wait until so many task instances of a run are in a state."""
     until(
         lambda: sum(task["state"] == state for task in run.tasks()) >= count,
-        within=PATIENCE_SECONDS,
+        within=TIMEOUT_SECONDS,
         what=f"{count} {state} tasks of {run.dag_id}",
     )
 
@@ -266,7 +266,7 @@ def _until_events(ground: DistributedGround, jobs: Iterable[str]) -> Counter[str
         found = _events(ground)
         return found if found.keys() >= wanted else None
 
-    return until(events, within=PATIENCE_SECONDS, what=f"events of {len(wanted)} jobs")
+    return until(events, within=TIMEOUT_SECONDS, what=f"events of {len(wanted)} jobs")
 
 
 def _assert_none_cancelled(ground: DistributedGround, jobs: Iterable[str]) -> None:

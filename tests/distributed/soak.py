@@ -23,7 +23,7 @@ from tests.distributed.ground import DistributedGround, distributed_ground
 from tests.distributed.waits import SOAK_INTERVAL_SECONDS, SOAK_WAITS_PER_RUN
 
 # Hundreds of Dag runs on two cores.
-PATIENCE_SECONDS = 1200
+TIMEOUT_SECONDS = 1200
 # A triggerer that is lost is missed, and its waits are taken over, within two intervals.
 MISSED_SECONDS = 45
 REFUSED_SECONDS = 20
@@ -66,13 +66,13 @@ def soak(ground: DistributedGround, run_count: int, seconds: float) -> int:
         runs = list(
             pool.map(lambda number: ground.airflow.api.trigger("soak", {"number": number}), range(run_count))
         )
-    until(lambda: ground.counts("get").keys() >= set(jobs), within=PATIENCE_SECONDS, what="the first polls")
+    until(lambda: ground.counts("get").keys() >= set(jobs), within=TIMEOUT_SECONDS, what="the first polls")
     # From here on one triggerer has all waits, for most of the time.
     first, second = ground.airflow.all("triggerer")
     first.terminate()
-    first.wait(PATIENCE_SECONDS)
+    first.wait(TIMEOUT_SECONDS)
     first.restart()
-    until(lambda: ground.airflow.waits(second) >= len(jobs), within=PATIENCE_SECONDS, what="the take-over")
+    until(lambda: ground.airflow.waits(second) >= len(jobs), within=TIMEOUT_SECONDS, what="the take-over")
     began = time.time()
     with sampled(second) as samples:
         disturb(ground, FAULTS_WHILE_SAMPLED, 0.8 * seconds)
@@ -140,7 +140,7 @@ def hang_triggerer(ground: DistributedGround) -> None:
     """The triggerer with all waits hangs until the other one has taken them over."""
     first, second = ground.airflow.all("triggerer")
     with first.suspended():
-        until(lambda: ground.airflow.waits(first) == 0, within=PATIENCE_SECONDS, what="the take-over")
+        until(lambda: ground.airflow.waits(first) == 0, within=TIMEOUT_SECONDS, what="the take-over")
     tell(f"{second.name} has {ground.airflow.waits(second)} waits")
 
 
@@ -192,7 +192,7 @@ def lost_waits(ground: DistributedGround, jobs: list[str], runs: list[DagRun]) -
     for job in jobs:
         ground.cluster.finish("modeltraining", job)
     for run in runs:
-        run.wait(within=PATIENCE_SECONDS)
+        run.wait(within=TIMEOUT_SECONDS)
     return sum(state != "success" for run in runs for state in run.task_states().values())
 
 

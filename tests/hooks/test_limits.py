@@ -24,7 +24,7 @@ from tests.triggers.waits import trigger
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 CHUNK = b"%x\r\n%s\r\n" % (2**16, b" " * 2**16)
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 Answer = Callable[[socket.socket, threading.Event], None]
 
@@ -114,7 +114,7 @@ def test_deadline(monkeypatch: pytest.MonkeyPatch, answer: Answer, mode: str) ->
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
-        thread.join(PATIENCE_SECONDS)
+        thread.join(TIMEOUT_SECONDS)
         assert ended
 
 
@@ -128,15 +128,15 @@ def test_headers_that_are_late(monkeypatch: pytest.MonkeyPatch, answer: Answer, 
         if mode == "worker":
             with pytest.raises(NeptuneMLUnreachableError) as caught:
                 NeptuneMLHook(config=config).wait(
-                    "modeltraining", "mine", timeout=PATIENCE_SECONDS, unreachable_timeout=0
+                    "modeltraining", "mine", timeout=TIMEOUT_SECONDS, unreachable_timeout=0
                 )
             said = str(caught.value)
         else:
-            deadline = began + PATIENCE_SECONDS
+            deadline = began + TIMEOUT_SECONDS
             wait = trigger(deadline=deadline, unreachable_timeout=0, hook_parameters={"config": config})
             said = first_event(wait).payload["message"]
 
-    assert time.time() < began + PATIENCE_SECONDS
+    assert time.time() < began + TIMEOUT_SECONDS
     assert "only transient errors for 0 s (unreachable_timeout=0). Last error: " in said
     assert "no answer from cluster 127.0.0.1" in said
 
@@ -195,4 +195,4 @@ def test_time_of_a_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     with cluster(monkeypatch, silent), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
         NeptuneMLHook(config=ONCE).describe("modeltraining", "mine", seconds=0.1)
 
-    assert time.monotonic() < began + PATIENCE_SECONDS
+    assert time.monotonic() < began + TIMEOUT_SECONDS

@@ -933,7 +933,7 @@ def test_look_up_that_fails(
     assert hook.list_ids("endpoints") == []
 
 
-def test_wait_bears_a_look_up_that_fails(
+def test_wait_retries_a_look_up_that_fails(
     connection: dict[str, Any], simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A triggerer that is restarted while Airflow's look-ups fail takes its waits up all the same."""

@@ -18,7 +18,7 @@ from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.user_action import AIRFLOW_CALLS_ON_KILL
-from tests.conftest import ONCE, PATIENCE_SECONDS, set_budgets
+from tests.conftest import ONCE, TIMEOUT_SECONDS, set_budgets
 from tests.contexts import KEY
 from tests.interruptions import during
 from tests.operators.tasks import CANCEL, GET
@@ -63,7 +63,7 @@ async def killed(task: NeptuneMLJobTrigger, when: Callable[[], object], act: Cal
     runner = make()
     running = asyncio.ensure_future(runner.run_trigger(TRIGGER_ID, task))
     runner.triggers[TRIGGER_ID] = {"task": running, "name": "train", "events": 0}
-    await asyncio.wait_for(reached(), PATIENCE_SECONDS)
+    await asyncio.wait_for(reached(), TIMEOUT_SECONDS)
     runner.to_cancel.append(TRIGGER_ID)
     await runner.cancel_triggers()
     act()
@@ -138,7 +138,7 @@ def test_kill_while_a_late_triggers_request_is_under_way(simulator: Simulator, l
 
     def hold() -> None:
         asked.set()
-        assert killed_by_now.wait(PATIENCE_SECONDS)
+        assert killed_by_now.wait(TIMEOUT_SECONDS)
 
     during(shared_hook(HOOK).conn, CANCEL, hold)
 

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("connection", "completed_data")
 
 @pytest.fixture
 def lagging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
-    """A cluster that doesn't find a job for a minute after its start, on a clock that stands still."""
+    """A cluster that doesn't find a job for a minute after its start, on a stopped clock."""
     with Simulator(clock="manual", appears_after=60) as simulator:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "data-1")
@@ -241,11 +241,11 @@ def test_kill_has_all_it_needs_before_the_start(simulator: Simulator) -> None:
     built: list[bool] = []
     send = task.hook.start
 
-    def note_and_send(*args: Any, **kwargs: Any) -> Any:
+    def mark_and_send(*args: Any, **kwargs: Any) -> Any:
         built.append("urgent_conn" in task.hook._clients._parts)
         return send(*args, **kwargs)
 
-    task.hook.start = note_and_send  # type: ignore[method-assign]
+    task.hook.start = mark_and_send  # type: ignore[method-assign]
 
     task.execute(context())
 
@@ -442,7 +442,7 @@ def test_kill_after_an_endpoint_was_not_adopted(simulator: Simulator) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True])
-def test_note_of_a_refused_start(simulator: Simulator, killed: bool) -> None:
+def test_marker_of_a_refused_start(simulator: Simulator, killed: bool) -> None:
     """The retry of a start that was refused leaves the job alone that somebody else made with its id."""
     store = TaskStateStore()
     simulator.add_fault(Fault("access_denied", operation=START))
@@ -459,8 +459,8 @@ def test_note_of_a_refused_start(simulator: Simulator, killed: bool) -> None:
     assert statuses(simulator) == {"mine": "InProgress"}
 
 
-def test_note_of_an_earlier_try(simulator: Simulator) -> None:
-    """A refused start leaves the note that a try before it made: its job is still there for the next one."""
+def test_marker_of_an_earlier_try(simulator: Simulator) -> None:
+    """A refused start leaves the marker of an earlier try: its job is still there for the next one."""
     store = TaskStateStore()
     task = start(job_id="mine", wait_for_completion=True, timeout=0, cancel_on_timeout=False)
     with pytest.raises(NeptuneMLTimeoutError):

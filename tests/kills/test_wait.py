@@ -21,7 +21,7 @@ from airflow_provider_neptune_ml.exceptions import (
 from airflow_provider_neptune_ml.kinds import MODEL_TRAINING
 from airflow_provider_neptune_ml.operators.kill import Kill
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import PATIENCE_SECONDS
+from tests.conftest import TIMEOUT_SECONDS
 from tests.contexts import TaskStateStore, context
 from tests.interruptions import before, interrupted, wait_begun, when_answered
 from tests.operators.tasks import CANCEL, GET, cancel, deploy, start, statuses
@@ -140,7 +140,7 @@ def test_execution_timeout_cancels(simulator: Simulator) -> None:
     [(True, "Cancellation requested"), (False, r"Cancellation not requested \(cancel_on_timeout=False\)")],
 )
 def test_timeout(simulator: Simulator, cancel_on_timeout: bool, words: str) -> None:
-    """When its time is over the task fails, and says what became of the job."""
+    """At its timeout the task fails, and says what became of the job."""
     task = start(job_id="mine", wait_for_completion=True, timeout=0.05, cancel_on_timeout=cancel_on_timeout)
 
     with pytest.raises(NeptuneMLTimeoutError, match=f"'mine' timed out .*{words}"):
@@ -219,7 +219,7 @@ def test_kill_in_the_middle_of_a_line_of_the_log(simulator: Simulator) -> None:
     """A kill that came while the main thread logs, with the log's lock, does not wait for the log."""
     simulator.seed("modeltraining", "mine", status="InProgress")
     unlocked = Event()
-    log = Lines(lambda: unlocked.wait(PATIENCE_SECONDS))
+    log = Lines(lambda: unlocked.wait(TIMEOUT_SECONDS))
     kill = Kill(MODEL_TRAINING, lambda: cancel().hook, log)
     kill.aim("mine")
 
@@ -243,7 +243,7 @@ def test_sleep_of_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
 # Killed at the very end
 
 
-def test_kill_while_the_note_is_taken_back(simulator: Simulator) -> None:
+def test_kill_while_the_marker_is_deleted(simulator: Simulator) -> None:
     """A task never succeeds with the endpoint that a kill has just deleted, however late the kill came."""
     simulator.seed("modeltraining", "training-1", status="Completed")
     task, store = deploy(), TaskStateStore()
@@ -258,7 +258,7 @@ def test_kill_while_the_note_is_taken_back(simulator: Simulator) -> None:
     assert simulator.describe("endpoints", "mine")["status"] == "Deleting"
 
 
-@pytest.mark.parametrize("step", ["description", "note"])
+@pytest.mark.parametrize("step", ["description", "marker"])
 def test_kill_while_the_end_is_told(simulator: Simulator, deployed: Any, step: str) -> None:
     """So it is where a deferred task is killed while its end is pushed, after the wait."""
     task = deploy()
@@ -293,7 +293,7 @@ def test_kill_while_the_id_is_pulled(simulator: Simulator, deployed: Any, trigge
 # Something else than the service fails
 
 
-@pytest.mark.parametrize("step", ["description", "note"])
+@pytest.mark.parametrize("step", ["description", "marker"])
 @pytest.mark.parametrize(
     ("max_tries", "words", "left"),
     [
@@ -316,7 +316,7 @@ def test_failure_after_the_start(
     assert statuses(simulator) == {"mine": left}
 
 
-@pytest.mark.parametrize("step", ["description", "note"])
+@pytest.mark.parametrize("step", ["description", "marker"])
 def test_failure_after_the_wait(simulator: Simulator, deployed: Any, step: str) -> None:
     """An endpoint in service is deleted if its task fails for such a reason and no retry follows."""
     before_step(step, deployed, fail)

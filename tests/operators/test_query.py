@@ -19,7 +19,7 @@ from airflow_provider_neptune_ml.exceptions import (
 )
 from airflow_provider_neptune_ml.operators.query import NeptuneMLGremlinQueryOperator
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from tests.conftest import PATIENCE_SECONDS
+from tests.conftest import TIMEOUT_SECONDS
 from tests.contexts import context
 from tests.modes import Clock
 from tests.sdk import DAG
@@ -141,7 +141,7 @@ def test_execution_timeout(simulator: Simulator, held: Event) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
         with pytest.raises(TimeIsUp):
-            query(timeout=PATIENCE_SECONDS).execute(context())
+            query(timeout=TIMEOUT_SECONDS).execute(context())
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

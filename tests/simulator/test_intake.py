@@ -119,7 +119,7 @@ def test_stage_without_end(simulator: Simulator, client: Any) -> None:
 
 
 def test_end_of_time(make_client: ClientMaker) -> None:
-    """A clock that runs too fast stands still in the year 9999, and jobs can be started then."""
+    """A clock that runs too fast stops in the year 9999, and jobs can be started then."""
     with Simulator(speed=1e300) as simulator:
         client = make_client(simulator)
         assert_sound(simulator, client)

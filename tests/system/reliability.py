@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # When a test gives up.
-PATIENCE_SECONDS = 240
+TIMEOUT_SECONDS = 240
 # Where exports go, each below the names of its Dag and task.
 EXPORTS = "s3://bucket/exports"
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -57,7 +57,7 @@ class Ground:
     """
     A cluster and an Airflow that works with it; what holds is read from the cluster.
 
-    :param cluster: Its clock stands still: a job goes on until it is ended from here.
+    :param cluster: Its clock is stopped: a job goes on until it is ended from here.
     :param airflow: What runs the tasks.
     """
 
@@ -145,7 +145,7 @@ class Ground:
 
     def state_at_end(self, run: DagRun) -> str:
         """Wait for the end of a run and return its state."""
-        return run.wait(within=PATIENCE_SECONDS)
+        return run.wait(within=TIMEOUT_SECONDS)
 
     def worker(self, run: DagRun, task_id: str = "job") -> list[psutil.Process]:
         """Return the processes that a task runs in: its supervisor, and its own."""
@@ -182,13 +182,13 @@ class Ground:
 
     def withhold_reply(self, operation: str) -> None:
         """Let the service carry out the next request of an operation and not answer it."""
-        self.cluster.add_fault(Fault("slow", operation=operation, when="after", seconds=PATIENCE_SECONDS))
+        self.cluster.add_fault(Fault("slow", operation=operation, when="after", seconds=TIMEOUT_SECONDS))
 
     def wait_for_mark(self, moment: str) -> None:
-        """Wait until a task stands still in the middle of a request, see the Dags."""
+        """Wait until a task hangs in the middle of a request, see the Dags."""
         mark = self.airflow.home / f"stands-at-{moment}"
-        _until(mark.exists, f"a task that stands still at {moment}")
+        _until(mark.exists, f"a task that hangs at {moment}")
 
 
 def _until(condition: Callable[[], T | None], what: str) -> T:
-    return until(condition, within=PATIENCE_SECONDS, what=what)
+    return until(condition, within=TIMEOUT_SECONDS, what=what)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from dev.local_airflow import AIRFLOW
 from dev.rest_api import DagRun, until
-from tests.system.reliability import PATIENCE_SECONDS, Ground
+from tests.system.reliability import TIMEOUT_SECONDS, Ground
 
 # From the same Airflow on.
 HAS_TASK_STATE_STORE = CAN_RUN_WITHOUT_WORKER
@@ -150,7 +150,7 @@ def api_server_killed(ground: Ground, run: DagRun) -> None:
         server.kill()
     for server in servers:
         server.start()
-    until(ground.airflow.api.health, within=PATIENCE_SECONDS, what="the new API server")
+    until(ground.airflow.api.health, within=TIMEOUT_SECONDS, what="the new API server")
 
     ground.wait_for_poll(deferred)
     ground.wait_for_poll(on_worker)
@@ -181,7 +181,7 @@ def triggerer_stopped(ground: Ground, run: DagRun) -> None:
 
     triggerer = ground.airflow.triggerer_of(run, "job")
     triggerer.terminate()
-    until(lambda: triggerer.exit_code is not None, within=PATIENCE_SECONDS, what="the triggerer's end")
+    until(lambda: triggerer.exit_code is not None, within=TIMEOUT_SECONDS, what="the triggerer's end")
     triggerer.restart()
 
     ground.wait_for_poll(job)
@@ -202,7 +202,7 @@ def triggerer_comes_back(ground: Ground, run: DagRun) -> None:
             ground.wait_for_poll(job)
         until(
             lambda: "continues in another process" in ground.airflow.trigger_logs(run.dag_id),
-            within=PATIENCE_SECONDS,
+            within=TIMEOUT_SECONDS,
             what="the triggerer to let go of what another one has taken over",
         )
         ground.wait_for_poll(job)

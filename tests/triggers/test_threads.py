@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("connection")
 
 THREADS = 8
 ALL_THREADS = 64
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 
 
 @contextmanager
@@ -33,13 +33,13 @@ def silent(parameters: dict[str, Any]) -> Iterator[None]:
 
     def ask(_: object) -> None:
         asked.release()
-        assert answer.wait(PATIENCE_SECONDS)
+        assert answer.wait(TIMEOUT_SECONDS)
 
     waits = [asyncio.ensure_future(with_hook(parameters, ask)) for _ in range(2 * THREADS)]
     try:
         yield
         for _ in range(THREADS):
-            assert asked.acquire(timeout=PATIENCE_SECONDS)
+            assert asked.acquire(timeout=TIMEOUT_SECONDS)
     finally:
         answer.set()
         for wait in waits:
@@ -51,7 +51,7 @@ def test_silent_cluster_holds_up_no_other() -> None:
 
     async def main() -> str:
         with silent({"neptune_ml_conn_id": "silent"}):
-            return await asyncio.wait_for(with_hook({}, lambda _: "answered"), PATIENCE_SECONDS / 2)
+            return await asyncio.wait_for(with_hook({}, lambda _: "answered"), TIMEOUT_SECONDS / 2)
 
     assert asyncio.run(main()) == "answered"
 
@@ -67,7 +67,7 @@ def test_kill_does_not_queue_behind_polls(simulator: Simulator, left_as: LeftAs)
     async def main() -> int:
         with silent(trigger.hook_parameters):
             # Not by wait_for: a kill is not cancelled by it, and would be waited for.
-            await asyncio.wait((asyncio.ensure_future(trigger.on_kill()),), timeout=PATIENCE_SECONDS / 2)
+            await asyncio.wait((asyncio.ensure_future(trigger.on_kill()),), timeout=TIMEOUT_SECONDS / 2)
             return len(simulator.calls("CancelMLModelTrainingJob"))
 
     assert asyncio.run(main()) == 1
@@ -81,7 +81,7 @@ def test_threads_that_can_not_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(RuntimeError, match="start new thread"):
             threads.submit("one", lambda: "lost")
 
-    assert threads.submit("one", lambda: "answered").result(PATIENCE_SECONDS) == "answered"
+    assert threads.submit("one", lambda: "answered").result(TIMEOUT_SECONDS) == "answered"
 
 
 def no_more(_: threading.Thread) -> None:
@@ -99,7 +99,7 @@ def most_at_once(settings: Sequence[Mapping[str, Any]], expected: int) -> int:
         with lock:
             now += 1
             most = max(most, now)
-        together.wait(PATIENCE_SECONDS)
+        together.wait(TIMEOUT_SECONDS)
         with lock:
             now -= 1
 
@@ -115,7 +115,7 @@ def test_polls_share_few_threads() -> None:
     assert most_at_once([{}] * 5 * THREADS, THREADS) == THREADS
     for thread in threading.enumerate():
         if thread.name == NAME:
-            thread.join(PATIENCE_SECONDS)
+            thread.join(TIMEOUT_SECONDS)
             assert not thread.is_alive()
 
 
@@ -150,8 +150,8 @@ def test_waits_share_a_client_outside_of_the_event_loop(simulator: Simulator) ->
             await asyncio.sleep(0.01)
         for id_ in ids:
             simulator.finish("modeltraining", id_)
-        await asyncio.wait_for(asyncio.gather(*waits), PATIENCE_SECONDS)
+        await asyncio.wait_for(asyncio.gather(*waits), TIMEOUT_SECONDS)
 
-    asyncio.run(asyncio.wait_for(main(), PATIENCE_SECONDS))
+    asyncio.run(asyncio.wait_for(main(), TIMEOUT_SECONDS))
     assert len(threads) == len(simulator.calls("GetMLModelTrainingJob"))
     assert threading.get_ident() not in threads

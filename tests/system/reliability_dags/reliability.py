@@ -65,7 +65,7 @@ def stand_still_at(
     moment: str, operation: str = "neptunedata.StartMLModelTrainingJob", mark: str = "", send: bool = False
 ) -> Callable[[Context], None]:
     """
-    Make a task's first try stand still in the middle of its start request, until it is killed.
+    Make a task's first try hang in the middle of its start request, until it is killed.
 
     :param moment: An event of botocore, as `before-send`.
     :param operation: Of the start, with its service.
