@@ -17,7 +17,7 @@ RUN_SECONDS = 600
 
 WHAT_NEXT = """
 Try next:
-  make airflow              the same, kept running, with the UI: trigger the Dag twice, see it replace the endpoint
+  make airflow              the same, kept running, with the UI; a second run replaces the endpoint
   example_dags/whole_workflow.py
   docs/whole_workflow.md    what each part does, and what to change
 """
