@@ -497,10 +497,16 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
         return resource_id
 
     def _release_or_cancel(self, context: Context, error: NeptuneMLError) -> None:
-        """Release a job to a retry, or cancel it where none follows; the error of the task says which."""
+        """
+        Release a job to a retry, or cancel it where none follows; the error of the task says which.
+
+        :raises NeptuneMLKilledError: the task was killed.
+        """
         resource_id, may_appear, others = self.kill.target
         if resource_id is None:
             return
+        # The start may have arrived after the kill has looked, and no retry follows a kill.
+        self.cancel_if_killed()
         if self._retry_follows(context, error):
             error.add_sentence(f"The {self.kind.noun} may be running: the retry adopts it.")
         elif not self.cancel_on_timeout:

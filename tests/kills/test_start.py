@@ -310,6 +310,21 @@ def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator, held
     assert len(simulator.calls(CANCEL)) == 1
 
 
+def test_kill_before_a_start_that_is_answered_by_an_error(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was started after the kill had looked is cancelled, although the reply does not say that it was."""
+    set_budgets(monkeypatch, kill_while_starting=0.1)
+    simulator.add_fault(Fault("internal_failure", operation=START, when="after"))
+    task = start(retries=1, unreachable_timeout=0, botocore_config=ONCE)
+    during(task.hook.start_conn, START, task.on_kill)
+
+    with pytest.raises(NeptuneMLKilledError):
+        task.execute(context(max_tries=1))
+
+    assert list(statuses(simulator).values()) == ["Stopping"]
+
+
 def test_kill_between_start_and_wait(simulator: Simulator) -> None:
     """A task killed after its request was answered, whatever it is doing, does not succeed."""
     task = start(job_id="mine")
