@@ -5,6 +5,7 @@ Trigger it as it is. When the training has completed, the task `approve` waits f
 Actions* (Airflow 3.1 or newer), or mark the task as a success. *Reject* skips the deployment.
 """
 
+# [START approve_deployment_dag]
 from __future__ import annotations
 
 from typing import Any
@@ -27,7 +28,6 @@ with DAG(
     schedule=None,
     tags=["neptune-ml"],
 ) as dag:
-    # [START approve_deployment]
     pipeline = NeptuneMLPipeline(
         group_id="fraud",
         process={
@@ -57,4 +57,4 @@ with DAG(
         approve = wait_for_a_person()
 
     pipeline.train >> approve >> pipeline.deploy
-    # [END approve_deployment]
+# [END approve_deployment_dag]

@@ -5,6 +5,7 @@ The wait starts and ends in the triggerer on Airflow 3.3 or newer; elsewhere a w
 with the id of a training job of the cluster.
 """
 
+# [START gate_without_worker_dag]
 from __future__ import annotations
 
 from typing import Any
@@ -45,3 +46,4 @@ with DAG(
         return str(training["processingJob"]["outputLocation"])
 
     use_model(wait.output)
+# [END gate_without_worker_dag]

@@ -4,6 +4,7 @@ Apply a model to a growing graph every night; train it again if `retrain` is set
 The first run trains. The next ones process the new data and apply the model that was trained last.
 """
 
+# [START nightly_incremental_dag]
 from __future__ import annotations
 
 from datetime import datetime, timezone
@@ -38,7 +39,6 @@ with DAG(
     },
     tags=["neptune-ml"],
 ) as dag:
-    # [START nightly_incremental]
     data = {
         "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
         "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
@@ -70,4 +70,4 @@ with DAG(
         return "refresh" if model and params and not params["retrain"] else "retrain"
 
     choose(model) >> [retrain, refresh]
-    # [END nightly_incremental]
+# [END nightly_incremental_dag]
