@@ -39,7 +39,8 @@ def test_every_link_is_in_the_reference() -> None:
     """The page of links names each of them, in their order, and their base."""
     named = re.findall(r"^ +- (\w+)$", (FOLDER / "links.md").read_text(), re.MULTILINE)
 
-    assert named == [link.__name__ for link in (*links.LINKS, links.NeptuneMLLink)]
+    known: tuple[type, ...] = (*links.LINKS, links.NeptuneMLLink)
+    assert named == [link.__name__ for link in known]
 
 
 def test_every_class_of_the_simulator_is_in_the_reference() -> None:
