@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from airflow_provider_neptune_ml import simulator
 from airflow_provider_neptune_ml.kinds import ALL_KINDS, Phase
 from airflow_provider_neptune_ml.links import neptune_ml as links
+from airflow_provider_neptune_ml.simulator.settings import Settings
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 ROWS = re.findall(
@@ -44,8 +46,25 @@ def test_every_link_is_in_the_reference() -> None:
 
 
 def test_every_class_of_the_simulator_is_in_the_reference() -> None:
-    """The page of the simulator has each public name of it, from the module where it is."""
+    """The page of the simulator has each public name of it, and the settings."""
     named = re.findall(r"^::: (\S+)$", (FOLDER / "simulator.md").read_text(), re.MULTILINE)
-    public = [getattr(simulator, name) for name in simulator.__all__]
+    public = [Settings, *(getattr(simulator, name) for name in simulator.__all__)]
 
     assert sorted(named) == sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in public)
+
+
+def test_arguments_of_the_simulator_are_documented() -> None:
+    """Each public method of the simulator documents its arguments, and no others."""
+    methods = {
+        name: method
+        for name, method in inspect.getmembers(simulator.Simulator, inspect.isfunction)
+        if not name.startswith("_") and name not in vars(Settings)
+    }
+    documented = {
+        name: re.findall(r":param (\w+):", method.__doc__ or "") for name, method in methods.items()
+    }
+
+    assert documented == {
+        name: [each for each in inspect.signature(method).parameters if each != "self"]
+        for name, method in methods.items()
+    }
