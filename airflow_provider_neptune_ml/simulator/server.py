@@ -25,13 +25,12 @@ class Simulator(Settings, Control):
     """
     A local stand-in for a Neptune cluster's ML endpoint, over real HTTP.
 
-    As a context manager it listens on a free port of the loopback interface::
+    As a context manager it listens on a free port of the loopback interface:
 
         with Simulator(clock="manual") as simulator:
             client = boto3.client("neptunedata", endpoint_url=simulator.url, region_name=simulator.region)
 
-    The arguments are those of :class:`~airflow_provider_neptune_ml.simulator.settings.Settings`, all
-    keyword-only.
+    The arguments are those of ``Settings``, all keyword-only.
 
     :raises ValueError: a setting can't be used.
     :raises OSError: a file of the certificate can't be read.
@@ -52,7 +51,7 @@ class Simulator(Settings, Control):
         """
         Listen, and return when requests are answered.
 
-        After a :meth:`stop` the state file is read anew.
+        After a ``stop()`` the state file is read anew.
 
         :raises OSError: the address can't be had, or the certificate can't be used.
         :raises ValueError: the state file can't be used.
