@@ -1,3 +1,4 @@
+# [START approve_deployment]
 """
 Process a graph and train a model on it; a person approves the model before it is deployed.
 
@@ -5,7 +6,6 @@ Trigger it as it is. When the training has completed, the task `approve` waits f
 Actions* (Airflow 3.1 or newer), or mark the task as a success. *Reject* skips the deployment.
 """
 
-# [START approve_deployment_dag]
 from __future__ import annotations
 
 from typing import Any
@@ -57,4 +57,4 @@ with DAG(
         approve = wait_for_a_person()
 
     pipeline.train >> approve >> pipeline.deploy
-# [END approve_deployment_dag]
+# [END approve_deployment]

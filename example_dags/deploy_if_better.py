@@ -1,3 +1,4 @@
+# [START gate_on_metrics]
 """
 Train a model, and deploy it if it is good enough, and better than the one that serves.
 
@@ -49,7 +50,6 @@ with DAG(
     },
     tags=["neptune-ml"],
 ) as dag:
-    # [START deploy_if_better]
     train = NeptuneMLStartModelTrainingJobOperator(
         task_id="train",
         data_processing_job_id="{{ params.data_processing_job_id }}",
@@ -61,7 +61,9 @@ with DAG(
         job_id=train.output,
         minimum={"eval.accuracy": "{{ params.least_accuracy }}"},
     )
+    # [END gate_on_metrics]
 
+    # [START deploy_if_better]
     @task
     def to_beat(serving: str) -> dict[str, float]:
         """Return bounds that the model which serves just misses; none if there is no such model."""

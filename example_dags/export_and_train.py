@@ -1,3 +1,4 @@
+# [START export_and_train]
 """
 Export a graph by the Neptune-Export service, process it, and train a model on it.
 
@@ -21,7 +22,6 @@ with DAG(
     schedule=None,
     tags=["neptune-ml"],
 ) as dag:
-    # [START export_and_train]
     pipeline = NeptuneMLPipeline(
         group_id="films",
         export={

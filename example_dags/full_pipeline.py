@@ -1,3 +1,4 @@
+# [START full_pipeline]
 """
 Process a graph, train a model on it and serve it: the whole lifecycle in one call.
 
@@ -21,7 +22,6 @@ with DAG(
     schedule=None,
     tags=["neptune-ml"],
 ) as dag:
-    # [START full_pipeline]
     pipeline = NeptuneMLPipeline(
         group_id="fraud",
         process={

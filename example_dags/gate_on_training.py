@@ -1,3 +1,4 @@
+# [START gate_on_training]
 """
 Start a training job, wait for it, and go on only if it completed.
 
@@ -40,7 +41,6 @@ with DAG(
     },
     tags=["neptune-ml"],
 ) as dag:
-    # [START gate_on_training]
     start = NeptuneMLStartModelTrainingJobOperator(
         task_id="start",
         data_processing_job_id="{{ params.data_processing_job_id }}",

@@ -1,3 +1,4 @@
+# [START gate_without_worker_dag]
 """
 Wait for a training job without any worker, and go on only if it completed.
 
@@ -5,7 +6,6 @@ The wait starts and ends in the triggerer on Airflow 3.3 or newer; elsewhere a w
 with the id of a training job of the cluster.
 """
 
-# [START gate_without_worker_dag]
 from __future__ import annotations
 
 from typing import Any

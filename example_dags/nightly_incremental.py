@@ -1,10 +1,10 @@
+# [START nightly_incremental]
 """
 Apply a model to a growing graph every night; train it again if `retrain` is set.
 
 The first run trains. The next ones process the new data and apply the model that was trained last.
 """
 
-# [START nightly_incremental_dag]
 from __future__ import annotations
 
 from datetime import datetime, timezone
@@ -70,4 +70,4 @@ with DAG(
         return "refresh" if model and params and not params["retrain"] else "retrain"
 
     choose(model) >> [retrain, refresh]
-# [END nightly_incremental_dag]
+# [END nightly_incremental]

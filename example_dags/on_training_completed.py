@@ -7,16 +7,16 @@ and skips `use_model`.
 
 from __future__ import annotations
 
-from typing import Any
-
 from airflow import __version__
-
-from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
 # On Airflow 2, which has no asset watchers, this file has no Dag.
 if not __version__.startswith("2."):
     # [START on_training_completed]
+    from typing import Any
+
     from airflow.sdk import DAG, Asset, AssetWatcher, task
+
+    from airflow_provider_neptune_ml.triggers.events import NeptuneMLJobEventTrigger
 
     nightly_trainings = Asset(
         "neptune-ml://mycluster/modeltraining/nightly-*",

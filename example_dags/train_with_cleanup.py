@@ -1,3 +1,4 @@
+# [START train_with_cleanup]
 """
 Train, and cancel the job when another task fails.
 
@@ -5,7 +6,6 @@ Trigger it with *Data are good* off: the check fails while the training runs, `c
 and the run fails as it should.
 """
 
-# [START train_with_cleanup_dag]
 from __future__ import annotations
 
 from typing import Any
@@ -91,4 +91,4 @@ with DAG(
     ).as_teardown(setups=start)
     [checked, wait] >> model >> clean_up
     cancel >> clean_up
-# [END train_with_cleanup_dag]
+# [END train_with_cleanup]

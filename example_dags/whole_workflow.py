@@ -1,3 +1,4 @@
+# [START whole_workflow_pipeline]
 """
 From the graph to a model that has answered a query, and only then replaces the one before.
 
@@ -33,7 +34,6 @@ with DAG(
     max_active_runs=1,
     tags=["neptune-ml"],
 ) as dag:
-    # [START whole_workflow_pipeline]
     # A run that Airflow 3 was asked for may have no date but that.
     began = "{{ dag_run.start_date.strftime('%Y%m%d-%H%M%S') }}"
     pipeline = NeptuneMLPipeline(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import textwrap
@@ -17,12 +18,13 @@ from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
-from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from dev.aws import aws_server
 from dev.cluster_policy.airflow_local_settings import task_policy
 from dev.demo import seed
 from dev.workflow import Bucket, bucket
 from tests import dag_files
+from tests.cloudwatch import connect_aws
 from tests.conftest import connect
 from tests.s3 import put_metrics, use_s3
 from tests.sdk import DAG
@@ -127,6 +129,32 @@ def test_train_with_cleanup_cancels(monkeypatch: pytest.MonkeyPatch) -> None:
         assert tasks["use_model"] == "upstream_failed"
         [job] = simulator.overview()["kinds"]["modeltraining"]
         assert job["status"] == "Stopped"
+
+
+def test_check_connection(fast: Simulator) -> None:
+    """The task succeeds if the cluster answers, and fails if the request is refused."""
+    assert run("check_connection") == ("success", {"check": "success"})
+
+    fast.add_fault(Fault("access_denied", operation="ListMLDataProcessingJobs"))
+
+    assert run("check_connection") == ("failed", {"check": "failed"})
+
+
+def test_train_with_log(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the training's stages have written to CloudWatch is in the log of the task, wherever that goes."""
+    caplog.set_level(logging.INFO)
+    with aws_server() as url, Simulator(speed=20_000, aws_endpoint_url=url) as simulator:
+        connect(monkeypatch, simulator.connection)
+        connect_aws(monkeypatch, url)
+        seed(simulator)
+
+        state, tasks = run("train_with_log")
+
+    assert (state, tasks) == ("success", {"train": "success"})
+    printed = "".join(capfd.readouterr()) + caplog.text
+    assert re.search(r"\[.*algo-1.*\] .*: 10 of 10; reporting success", printed)
 
 
 @pytest.fixture

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # How many simulated seconds pass in a real one: the longest default life, a training's 20 minutes, takes 2
 # seconds.
 _SPEED = 600.0
+# The default pause between two polls, which is for real jobs, and what it is in a test.
+_DEFAULT_INTERVAL_SECONDS = 60.0
+_INTERVAL_SECONDS = 1.0
 _TEMPORARY = "neptune_ml_temporary_airflow"
 _NEEDS_AIRFLOW = re.compile(r"\bneptune_ml_(airflow|run_dag)\b")
 _HOME = pytest.StashKey[Path]()
@@ -136,7 +139,8 @@ def neptune_ml_run_dag(
     Run a Dag by its ``dag.test()``, against the simulator: call it with the Dag and arguments of ``test()``.
 
     In a temporary Airflow the file that makes the Dag is the Dags folder, and runs with their XComs are
-    deleted after each test. An Airflow of the project is used as it is.
+    deleted after each test. An Airflow of the project is used as it is. While the test runs, this package's
+    tasks with the default interval poll every second.
     """
 
     def run(dag: Any, **arguments: Any) -> Any:
@@ -144,11 +148,20 @@ def neptune_ml_run_dag(
             # From 3 on, Airflow runs only what it finds in a bundle.
             bundle = {"name": "dags-folder", "classpath": _LOCAL_BUNDLE, "kwargs": {"path": dag.fileloc}}
             monkeypatch.setenv(_BUNDLES, json.dumps([bundle]))
+        _poll_sooner(dag, monkeypatch)
         return dag.test(**arguments)
 
     yield run
     if neptune_ml_airflow:
         _delete_runs()
+
+
+def _poll_sooner(dag: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the Dag itself sets stays. A mapped task has no interval before it is expanded.
+    for task in dag.tasks:
+        for name in ("poke_interval", "poll_interval"):
+            if hasattr(task, "neptune_ml_conn_id") and getattr(task, name, None) == _DEFAULT_INTERVAL_SECONDS:
+                monkeypatch.setattr(task, name, _INTERVAL_SECONDS)
 
 
 def _delete_runs() -> None:

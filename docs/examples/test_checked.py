@@ -19,12 +19,10 @@ with DAG("checked", schedule=None) as dag:
         train_model_s3_location="s3://my-bucket/models",
         wait_for_completion=False,
     )
-    wait = NeptuneMLModelTrainingJobSensor(
-        task_id="wait", job_id=start.output, mode="reschedule", poke_interval=1
-    )
+    wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id=start.output, mode="reschedule")
     check = NeptuneMLDataProcessingJobSensor(task_id="check", job_id="quality-check")
     cancel = NeptuneMLCancelModelTrainingJobOperator(
-        task_id="cancel", job_id=start.output, poll_interval=1, trigger_rule="one_failed"
+        task_id="cancel", job_id=start.output, trigger_rule="one_failed"
     )
     start >> check >> cancel
 

@@ -27,9 +27,6 @@ with DAG("migrated", schedule=None, default_args={"retries": 2, "deferrable": Tr
 
 
 def test_migrated_dag_deploys(neptune_ml_connection, neptune_ml_run_dag):
-    for task in dag.tasks:
-        task.poll_interval = 1
-
     run = neptune_ml_run_dag(dag)
 
     assert run.state == "success"

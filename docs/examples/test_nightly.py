@@ -17,12 +17,8 @@ with DAG("nightly", schedule=None) as dag:
         train_model_s3_location="s3://my-bucket/models",
         wait_for_completion=False,
     )
-    wait = NeptuneMLModelTrainingJobSensor(
-        task_id="wait", job_id=start.output, deferrable=True, poke_interval=1
-    )
-    deploy = NeptuneMLCreateEndpointOperator(
-        task_id="deploy", ml_model_training_job_id=start.output, poll_interval=1
-    )
+    wait = NeptuneMLModelTrainingJobSensor(task_id="wait", job_id=start.output, deferrable=True)
+    deploy = NeptuneMLCreateEndpointOperator(task_id="deploy", ml_model_training_job_id=start.output)
     wait >> deploy
 # [END first_dag]
 

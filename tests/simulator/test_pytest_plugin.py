@@ -9,6 +9,12 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 import pytest
+from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+
+from airflow_provider_neptune_ml.operators.neptune_ml import NeptuneMLCancelModelTrainingJobOperator
+from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
+from airflow_provider_neptune_ml.simulator import pytest_plugin
+from tests.sdk import DAG
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,6 +106,30 @@ def test_without_the_extra(tmp_path: Path) -> None:
 
     assert "1 passed, 2 errors" in output
     assert "pip install 'airflow-provider-neptune-ml[simulator]'" in output
+
+
+def test_intervals() -> None:
+    """While a test runs, this package's tasks poll every second, unless the Dag says how often."""
+    with DAG("intervals", schedule=None) as dag:
+        NeptuneMLModelTrainingJobSensor(task_id="sensor", job_id="mine")
+        NeptuneMLModelTrainingJobSensor(task_id="slower", job_id="mine", poke_interval=90)
+        NeptuneMLCancelModelTrainingJobOperator(task_id="operator", job_id="mine")
+        NeptuneMLCancelModelTrainingJobOperator.partial(task_id="mapped").expand(job_id=["mine"])
+        S3KeySensor(task_id="another", bucket_key="s3://my-bucket/key")
+
+    def intervals() -> dict[str, float | None]:
+        return {
+            each.task_id: getattr(each, "poke_interval", getattr(each, "poll_interval", None))
+            for each in dag.tasks
+            if each.task_id != "mapped"
+        }
+
+    before = intervals()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        pytest_plugin._poll_sooner(dag, monkeypatch)
+        assert intervals() == {"sensor": 1, "slower": 90, "operator": 1, "another": 60}
+
+    assert intervals() == before == {"sensor": 60, "slower": 90, "operator": 60, "another": 60}
 
 
 @pytest.fixture
