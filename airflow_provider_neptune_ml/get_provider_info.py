@@ -72,7 +72,7 @@ def connection_form() -> dict[str, Any]:
         "conn-fields": {
             "iam_auth": {
                 "label": "IAM authentication",
-                "description": "Sign the requests. Off: no AWS credentials are needed.",
+                "description": "Sign the requests to the cluster.",
                 "schema": {"type": ["boolean", "null"], "default": True},
             },
             "region_name": {

@@ -81,6 +81,7 @@ class Stage:
     :param has_own_log_group: whether each resource has a group of its own, below that.
     :param service: the service whose resource it is (default: SageMaker).
     :param name_key: the XCom that has its name there, where other tasks need it.
+    :param failed_files: where the files of a failure are, with a place for the output location.
     """
 
     member: str
@@ -91,6 +92,7 @@ class Stage:
     has_own_log_group: bool = False
     service: str = "SageMaker"
     name_key: str | None = None
+    failed_files: str = ""
 
     def log_of(self, part: Mapping[str, Any]) -> str:
         """
@@ -398,7 +400,17 @@ EXPORT = ResourceKind(
         also_running=("pending",),
         also_failed=("canceled",),
     ),
-    stages=(Stage("exportJob", "export", "job", "/aws/batch/job", link="", service="AWS Batch"),),
+    stages=(
+        Stage(
+            "exportJob",
+            "export",
+            "job",
+            "/aws/batch/job",
+            link="",
+            service="AWS Batch",
+            failed_files="What could not be exported: /failed below {}",
+        ),
+    ),
     permission="execute-api:Invoke",
 )
 # All that can be waited for.

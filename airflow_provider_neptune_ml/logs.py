@@ -278,8 +278,13 @@ def last_events(source: Source, streams: Streams, count: int, until: float, now:
         window = _FIRST_WINDOW_MS * _WINDOW_GROWTH**number
         cursor = Cursor(streams, start=0 if number == _WINDOWS else max(0, newest - window))
         latest: deque[Event] = deque(maxlen=count)
-        for events in _pages(source, cursor, until, _MOST_EVENTS):
-            latest.extend(events)
+        try:
+            for events in _pages(source, cursor, until, _MOST_EVENTS):
+                latest.extend(events)
+        except LogUnavailable:
+            if not found:
+                raise
+            return found
         if cursor.token is not None:
             # Not read to its end: what was found before is later in the log.
             return found or list(latest)
@@ -420,16 +425,25 @@ class TaskLog:
             # It may have stood in a queue for longer than the wait took.
             if self._is_closed:
                 return
-            try:
-                for member, cursor in tuple(self._cursors.items()):
-                    self._print(cursor, cursor.read(source, _PAGE_LINES))
-                    if cursor.token is None and member != self._current:
-                        del self._cursors[member]
-                self._errors = 0
-            except LogUnavailable as error:
-                self._back_off(error)
+            errors = [self._read_page_of(source, member) for member in tuple(self._cursors)]
+            self._back_off(next(filter(None, errors), None))
 
-    def _back_off(self, error: LogUnavailable) -> None:
+    def _read_page_of(self, source: Source, member: str) -> LogUnavailable | None:
+        """Print a page of a stage's log; that of an earlier stage is left when it is read, or can't be."""
+        cursor = self._cursors[member]
+        try:
+            self._print(cursor, cursor.read(source, _PAGE_LINES))
+            error, is_over = None, cursor.token is None
+        except LogUnavailable as unavailable:
+            error, is_over = unavailable, not unavailable.later
+        if is_over and member != self._current:
+            del self._cursors[member]
+        return error
+
+    def _back_off(self, error: LogUnavailable | None) -> None:
+        if error is None:
+            self._errors = 0
+            return
         self._errors += 1
         pause = _SHORTEST_PAUSE_SECONDS * 4.0 ** min(self._errors, 8)
         self._not_before = time.monotonic() + jittered(min(pause, _LONGEST_PAUSE_SECONDS))
@@ -443,21 +457,22 @@ class TaskLog:
         with self._lock:
             if self._is_closed:
                 return
-            try:
-                if self._prints:
-                    drained = [self._drain(source, each, until) for each in tuple(self._cursors.values())]
-                    self.is_complete = bool(drained) and all(drained)
-                if failed and self._failure_lines and not self.is_complete:
-                    self._print_last(source, description, until)
-            except LogUnavailable as error:
-                self._report(str(error))
+            for member, cursor in tuple(self._cursors.items()):
+                is_drained = self._prints and self._drain(source, cursor, until)
+                self.is_complete = is_drained if member == self._current else self.is_complete
+            if failed and self._failure_lines and not self.is_complete:
+                self._print_last(source, description, until)
 
     def _drain(self, source: Source, cursor: Cursor, until: float) -> bool:
         """Print what is left of a log, and tell whether that was all."""
-        for count, events in enumerate(_pages(source, cursor, until, _PAGE_LINES), 1):
-            self._print(cursor, events)
-            if count == _LAST_PAGES and cursor.token:
-                break
+        try:
+            for count, events in enumerate(_pages(source, cursor, until, _PAGE_LINES), 1):
+                self._print(cursor, events)
+                if count == _LAST_PAGES and cursor.token:
+                    break
+        except LogUnavailable as error:
+            self._report(str(error))
+            return False
         if cursor.token:
             self._report(f"more lines than are printed here ({cursor.streams})")
         return cursor.token is None
@@ -467,7 +482,11 @@ class TaskLog:
         streams = self._streams_of(*current) if current else None
         if not current or not streams:
             return
-        events = last_events(source, streams, self._failure_lines, until, time.time())
+        try:
+            events = last_events(source, streams, self._failure_lines, until, time.time())
+        except LogUnavailable as error:
+            self._report(str(error))
+            return
         lines = f"last {len(events)} lines" if events else "no lines"
         self._warn(
             "%s: %s of the CloudWatch log of stage %r (%s)", self._name, lines, current[0].title, streams

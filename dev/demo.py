@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING, Phase
 from airflow_provider_neptune_ml.simulator import Simulator
+from dev.aws import aws_connection, aws_server
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import ENDED_RUN_STATES, until
 
@@ -52,7 +53,7 @@ What to do now; every Dag runs as it is, with one click on Trigger:
   2. Have the next training fail, trigger gate_on_training again, and read the log of its task "wait".
        {script} '{{"kind": "modeltraining", "fail_stage": "hpoJob", "reason": "out of memory"}}'
   3. Trigger train_with_cleanup with "Data are good" off: the training is cancelled.
-  4. Trigger full_pipeline: its steps wait in the triggerer.
+  4. Trigger whole_workflow: from the export to a model that answers a query, all waits in the triggerer.
   5. Have a training complete that Airflow did not start: within a minute, on_training_completed runs.
        {seed} '{{"kind": "modeltraining", "id": "nightly-1"}}'
   6. Admin > Connections > {connection} > Test.
@@ -216,18 +217,25 @@ def seed(cluster: Simulator) -> None:
 
 
 @contextmanager
-def local_set_up(speed: float, story: Story) -> Iterator[tuple[LocalAirflow, Simulator]]:
-    """Run a simulated cluster with processed data and an Airflow with a connection to it."""
+def local_set_up(
+    speed: float, story: Story, *, busy: bool = False
+) -> Iterator[tuple[LocalAirflow, Simulator]]:
+    """
+    Run a simulated cluster with processed data, AWS with its logs and files, and an Airflow with connections.
+
+    :param speed: how much faster than real time the cluster's clock is.
+    :param story: is told what happens.
+    :param busy: whether much happens at once, see :class:`LocalAirflow`.
+    """
     HOMES.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(dir=HOMES, prefix=time.strftime("%Y%m%d-%H%M%S-")))
-    with Simulator(speed=speed) as cluster:
+    with aws_server() as aws, Simulator(speed=speed, aws_endpoint_url=aws) as cluster:
         seed(cluster)
         story.tell("Neptune ML simulator", f"{cluster.url}  ({speed:g} times as fast as real time)")
-        connections = {CONNECTION_ID: cluster.connection}
+        connections = {CONNECTION_ID: cluster.connection, "aws_default": aws_connection(aws)}
+        progress = partial(story.tell, "Airflow")
         try:
-            with LocalAirflow(
-                home, connections=connections, progress=partial(story.tell, "Airflow")
-            ) as airflow:
+            with LocalAirflow(home, connections=connections, progress=progress, busy=busy) as airflow:
                 story.tell("Airflow", airflow.url)
                 yield airflow, cluster
         except Exception:

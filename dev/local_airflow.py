@@ -273,8 +273,9 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
             "trigger_timeout_check_interval": 1,
         },
         "triggerer": {"job_heartbeat_sec": 1},
-        # Airflow 3 looks this often whether a task's process has ended.
-        "workers": {"min_heartbeat_interval": 1},
+        # Airflow 3 looks this often whether a task's process has ended. The default of 5 s for an answer
+        # kills tasks on a slow machine, whose server has yet to warm up.
+        "workers": {"min_heartbeat_interval": 1, "execution_api_timeout": 60},
         "usage_data_collection": {"enabled": False},
     }
     # Nothing of the user's own Airflow or AWS account, and no proxy between the components.

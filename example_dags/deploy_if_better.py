@@ -3,8 +3,9 @@
 Train a model, and deploy it if it is good enough, and better than the one that serves.
 
 The metrics that the training leaves in S3 decide: an accuracy below `least_accuracy` fails the run; one that
-isn't better than that of the model that serves skips the deployment. There is nothing to beat in the first
-run, or when the endpoint was deleted.
+isn't better than that of the model that serves skips the deployment. There is nothing to beat when there is
+no endpoint. The run fails where another Dag has created it, or a run without a logical date: which training
+serves is not known then.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ with DAG(
             hook.describe("endpoints", "fraud")
         except NeptuneMLNotFoundError:
             return {}
-        return {"eval.accuracy": hook.model_metrics(serving)["eval"]["accuracy"] + 0.001} if serving else {}
+        if not serving:
+            raise ValueError("Endpoint 'fraud' serves a model whose training is not known: delete it first.")
+        return {"eval.accuracy": hook.model_metrics(serving)["eval"]["accuracy"] + 0.001}
 
     better = NeptuneMLModelMetricsOperator(
         task_id="better",

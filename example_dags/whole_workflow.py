@@ -17,7 +17,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLModelMetricsOperator,
 )
 from airflow_provider_neptune_ml.operators.query import NeptuneMLGremlinQueryOperator
-from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline, previous_job_id
+from airflow_provider_neptune_ml.pipeline import NeptuneMLPipeline
 
 try:
     from airflow.sdk import DAG, Variable, task
@@ -102,17 +102,18 @@ with DAG(
 
     # [START whole_workflow_clean_up]
     @task
-    def replaced(before: str, now: str) -> str:
+    def replaced(now: str) -> str:
         """Return the endpoint that this run replaces: none in a first run, or if this one is cleared."""
+        before = str(Variable.get("movies_endpoint_id", ""))
         return "" if before == now else before
 
     @task
-    def publish(endpoint_id: str, endpoint_name: str) -> str:
+    def publish(endpoint_id: str, endpoint_name: str) -> None:
         """Tell those who ask the model under which name; the id is for the next run."""
         Variable.set("movies_endpoint", endpoint_name)
-        return endpoint_id
+        Variable.set("movies_endpoint_id", endpoint_id)
 
-    old = replaced(previous_job_id("publish"), pipeline.deploy.output)
+    old = replaced(pipeline.deploy.output)
     delete_old = NeptuneMLDeleteEndpointOperator(
         task_id="delete_old", endpoint_id=old, ignore_missing=True, deferrable=True
     )

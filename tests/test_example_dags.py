@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import re
 import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
 from airflow import __version__
 
 from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from dev.aws import aws_server
 from dev.cluster_policy.airflow_local_settings import task_policy
 from dev.demo import seed
-from dev.workflow import Bucket, bucket
 from tests import dag_files
 from tests.cloudwatch import connect_aws
 from tests.conftest import connect
@@ -158,30 +155,15 @@ def test_train_with_log(
 
 
 @pytest.fixture
-def workflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Simulator, Bucket]]:
-    """A cluster, and S3 with what SageMaker would leave there; a job completes once its files are there."""
-    with Simulator(speed=20_000) as simulator, bucket() as s3:
+def workflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Simulator, Any]]:
+    """A cluster, and S3 with what SageMaker leaves there."""
+    with aws_server() as url, Simulator(speed=20_000, aws_endpoint_url=url) as simulator:
         connect(monkeypatch, simulator.connection)
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(s3.connection))
-        for kind in (DATA_PROCESSING, MODEL_TRAINING):
-            for _ in range(3):
-                simulator.script(kind.name, seconds={kind.stages[0].member: math.inf})
-        over, seen = Event(), set[str]()
-
-        def sagemaker() -> None:
-            while not over.wait(0.01):
-                for kind, job_id in s3.fill(simulator, seen):
-                    simulator.finish(kind, job_id)
-
-        thread = Thread(target=sagemaker)
-        thread.start()
-        yield simulator, s3
-        over.set()
-        thread.join()
+        yield simulator, use_s3(monkeypatch, url, "my-bucket")
 
 
 @pytest.mark.skipif(__version__.startswith("3.0."), reason="dag.test() of Airflow 3.0 can't set a Variable")
-def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
+def test_whole_workflow(workflow: tuple[Simulator, Any]) -> None:
     """Each run tries its model before the endpoint replaces the one of the run before, which is deleted."""
     simulator, s3 = workflow
     dag = load("whole_workflow")
@@ -202,7 +184,9 @@ def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
     assert tasks["delete_new"] == "skipped"
     assert (tasks["ask"], tasks["publish"], tasks["delete_old"]) == ("success", "success", "success")
     assert start.body["inputDataS3Location"].startswith("s3://my-bucket/export/")
-    tuned = s3.read(f"{data['stages'][0]['output']}/model-hpo-configuration.json")
+    _, _, output = data["stages"][0]["output"].partition("s3://my-bucket/")
+    written = s3.get_object(Bucket="my-bucket", Key=f"{output}/model-hpo-configuration.json")
+    tuned = json.loads(written["Body"].read())
     assert tuned["models"][0]["1-tier-param"][1]["range"] == [20, 100]
     assert f'"{name}"' in query.body["gremlin"]
 
@@ -215,7 +199,7 @@ def test_whole_workflow(workflow: tuple[Simulator, Bucket]) -> None:
 
 @pytest.mark.parametrize("failed", ["ask", "publish"])
 def test_whole_workflow_that_fails(
-    workflow: tuple[Simulator, Bucket], monkeypatch: pytest.MonkeyPatch, failed: str
+    workflow: tuple[Simulator, Any], monkeypatch: pytest.MonkeyPatch, failed: str
 ) -> None:
     """A model that answers nothing, or can't be published, does not stay: its endpoint is deleted."""
     simulator, _ = workflow
@@ -223,7 +207,8 @@ def test_whole_workflow_that_fails(
     if failed == "ask":
         simulator.script_query([])
     else:
-        monkeypatch.setitem(dag.get_task("publish").python_callable.__globals__, "Variable", None)
+        variable = dag.get_task("publish").python_callable.__globals__["Variable"]
+        monkeypatch.setattr(variable, "set", None)
 
     dag_run = dag.test()
 

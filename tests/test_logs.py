@@ -82,10 +82,17 @@ class Printed:
     warning = info
 
 
-def task_log(printed: Printed, *, print_log: bool = True, lines: int = 50, **settings: Any) -> TaskLog:
-    """Return what a worker prints the log of a data processing job with."""
+def task_log(
+    printed: Printed,
+    *,
+    kind: ResourceKind = DATA_PROCESSING,
+    print_log: bool = True,
+    lines: int = 50,
+    **settings: Any,
+) -> TaskLog:
+    """Return what a worker prints the log of a job with."""
     return TaskLog(
-        DATA_PROCESSING,
+        kind,
         "mine",
         log=printed,
         submit=in_daemon_of(NeptuneMLHook()),
@@ -105,9 +112,9 @@ def in_daemon_of(hook: NeptuneMLHook) -> Callable[[Callable[[Any], None]], Any]:
     return submit
 
 
-def poll(log: TaskLog, description: Any = RUNNING) -> None:
+def poll(log: TaskLog, description: Any = RUNNING, kind: ResourceKind = DATA_PROCESSING) -> None:
     """Poll once, and wait until what was read is printed."""
-    log.follow(Progress(DATA_PROCESSING, description))
+    log.follow(Progress(kind, description))
     reading: Any = log._reading
     if reading:
         reading.result()
@@ -503,6 +510,37 @@ def test_what_is_wrong_is_one_line(answers: list[bytes | None], answer: bytes | 
 
     [only] = said.lines
     assert only.startswith(f"Data processing job 'mine': CloudWatch log: {line}")
+
+
+@pytest.mark.parametrize("polls", [0, 1])
+def test_a_log_that_is_not_there_hides_no_other(cloudwatch: CloudWatch, polls: int) -> None:
+    """What can't be read of a stage before says so, once; of the stage that failed, the lines are there."""
+    cloudwatch.write("/aws/sagemaker/TrainingJobs", "mine/a", "line 1", "line 2")
+    stage = {"name": "mine", "status": "InProgress"}
+    tuning = {"processingJob": {"name": "mine", "status": "Completed"}, "hpoJob": stage}
+    said = Printed()
+    log = task_log(said, kind=MODEL_TRAINING)
+    poll(log, {"status": "InProgress", "processingJob": stage}, MODEL_TRAINING)
+    for _ in range(polls):
+        log._not_before = 0.0
+        poll(log, {"status": "InProgress", **tuning}, MODEL_TRAINING)
+
+    log.settle({"status": "Failed", **tuning}, failed=True, seconds=30)
+
+    missing, announced, *lines = said.lines
+    assert missing.endswith("there is no log group /aws/sagemaker/ProcessingJobs (yet)")
+    assert "CloudWatch log (/aws/sagemaker/TrainingJobs, mine" in announced
+    assert lines == ["[a] line 1", "[a] line 2"]
+
+
+def test_last_lines_that_were_found_before_it_is_throttled(answers: list[bytes | None]) -> None:
+    """What the last minute has is printed, although a look further back is refused."""
+    answers += [events(1, at=int(time.time() * 1000)), refusal("AccessDeniedException")]
+    said = Printed()
+
+    task_log(said, print_log=False).settle(RUNNING, failed=True, seconds=30)
+
+    assert said.lines[1:] == ["[a] line 1"]
 
 
 @pytest.mark.parametrize(

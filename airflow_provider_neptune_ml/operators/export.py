@@ -13,7 +13,6 @@ from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
 from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
-    NeptuneMLFailedError,
     NeptuneMLTimeoutError,
     full_stop,
 )
@@ -234,7 +233,7 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
 
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
-        """Say of a failed export, too, where its files are; leave one that timed out to no retry."""
+        """Leave an export that timed out to no retry."""
         with super()._cancel_on_error(context):
             try:
                 yield
@@ -244,9 +243,6 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
                     # would wait for its end.
                     with suppress(Exception):
                         UnconsumedMarker(context).delete()
-                raise
-            except NeptuneMLFailedError as failure:
-                failure.add_line(f"What could not be exported: /failed below {self.output_s3_path}")
                 raise
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:

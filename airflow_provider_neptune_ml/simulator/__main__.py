@@ -131,8 +131,8 @@ def _build_parser() -> argparse.ArgumentParser:
     add(
         "--aws-endpoint-url",
         metavar="URL",
-        help="write each stage's log and a trained model's metrics to CloudWatch Logs and S3 there, such as "
-        "moto's server",
+        help="write each stage's log, a trained model's metrics and the configuration of a training to "
+        "CloudWatch Logs and S3 there, such as moto's server",
     )
     add(
         "--no-access-log",

@@ -1,4 +1,4 @@
-"""What SageMaker would leave in the AWS account: a stage's log, and the metrics of a trained model."""
+"""What SageMaker would leave in the AWS account: a stage's log, and the files that a user's tasks read."""
 
 from __future__ import annotations
 
@@ -9,17 +9,34 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_neptune_ml.kinds import MODEL_TRAINING, Phase, Stage, stage_phase
+from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, MODEL_TRAINING, Phase, Stage, stage_phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from airflow_provider_neptune_ml.simulator.resources import Resource, Run
 
-# Keys as in AWS's examples: node classification has scikit-learn's report.
-METRICS = {
-    "eval_metrics_info.json": {"accuracy": 0.87, "macro avg": {"f1-score": 0.85}, "MSE": 0.13},
-    "test_metrics_info.json": {"accuracy": 0.86, "macro avg": {"f1-score": 0.84}, "MSE": 0.14},
+# As in AWS's examples, shortened; node classification has scikit-learn's report.
+FILES: dict[str, dict[str, Any]] = {
+    DATA_PROCESSING.name: {
+        "model-hpo-configuration.json": {
+            "models": [
+                {
+                    "model": "rgcn",
+                    "task_type": "node_class",
+                    "eval_metric": {"metric": "acc"},
+                    "1-tier-param": [
+                        {"param": "num-hidden", "range": [16, 128], "type": "int", "inc_strategy": "power2"},
+                        {"param": "num-epochs", "range": [3, 30], "type": "int", "inc_strategy": "linear"},
+                    ],
+                }
+            ]
+        }
+    },
+    MODEL_TRAINING.name: {
+        "eval_metrics_info.json": {"accuracy": 0.87, "macro avg": {"f1-score": 0.85}, "MSE": 0.13},
+        "test_metrics_info.json": {"accuracy": 0.86, "macro avg": {"f1-score": 0.84}, "MSE": 0.14},
+    },
 }
 _EPOCHS = 10
 _TIMES: Any = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
@@ -45,7 +62,8 @@ class Account:
         self._clients: dict[str, Any] = {}
         # How many lines of a stream, by its group and name.
         self._written: dict[tuple[str, str], int] = {}
-        self._measured: set[str] = set()
+        # The output locations that have their files.
+        self._filled: set[str] = set()
         self._has_failed = False
 
     def write(self, resource: Resource, now: float) -> None:
@@ -55,8 +73,8 @@ class Account:
                 for run in resource.runs:
                     if run.member == stage.member and run.starts <= now:
                         self._write_log(resource, stage, run, now)
-            if resource.kind == MODEL_TRAINING.name and resource.has_succeeded(now):
-                self._write_metrics(str(resource.runs[0].output))
+            if resource.kind in FILES and resource.has_succeeded(now):
+                self._write_files(str(resource.runs[0].output), FILES[resource.kind])
         except Exception as error:  # whatever boto3 raises: the cluster goes on
             if not self._has_failed:
                 _log.warning("aws_endpoint_url=%s: %s: %s", self._endpoint_url, type(error).__name__, error)
@@ -81,15 +99,15 @@ class Account:
             )
             self._written[group, stream] = len(lines)
 
-    def _write_metrics(self, location: str) -> None:
+    def _write_files(self, location: str, files: dict[str, Any]) -> None:
         bucket, _, prefix = location.removeprefix("s3://").partition("/")
-        if location in self._measured or not bucket:
+        if location in self._filled or not bucket:
             return
         s3 = self._client("s3")
         _unless_there(s3.create_bucket, Bucket=bucket)
-        for name, metrics in METRICS.items():
-            s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=json.dumps(metrics).encode())
-        self._measured.add(location)
+        for name, content in files.items():
+            s3.put_object(Bucket=bucket, Key=f"{prefix}/{name}", Body=json.dumps(content).encode())
+        self._filled.add(location)
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:

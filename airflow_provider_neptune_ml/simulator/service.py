@@ -88,7 +88,7 @@ class Service:
             if verb == "stop" and not resource.has_ended(now):
                 resource.stop(now, self._settings.seconds(resource.kind, STOP))
                 self._store.save(resource)
-            return {"jobId": resource.id} if verb == "stop" else resource.describe(now)
+            return {"jobId": resource.id} if verb == "stop" else self._described(resource, now)
 
     def _start_export(self, call: Call) -> dict[str, Any]:
         if not isinstance(call.body, dict):
@@ -150,6 +150,9 @@ class Service:
 
     def _get(self, call: Call) -> dict[str, Any]:
         resource, now = self._visible(call), self._store.clock.now()
+        return self._described(resource, now)
+
+    def _described(self, resource: Resource, now: float) -> dict[str, Any]:
         if self._account:
             self._account.write(resource, now)
         return resource.describe(now)

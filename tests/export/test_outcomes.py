@@ -193,7 +193,9 @@ def test_start_of_an_export_that_fails(world: World, deferrable: bool) -> None:
     assert ending.state == "up_for_retry"
     assert ending.message.startswith("Export job '")
     assert 'ended as failed in stage \'export\': {"message": "no space"}.\nCloudWatch log: ' in ending.message
-    assert ending.message.endswith(f"\nWhat could not be exported: /failed below {OUTPUT}")
+    assert ending.message.endswith(
+        "\nWhat could not be exported: /failed below the output_s3_path of the export"
+    )
 
 
 @DEFERRABLE

@@ -18,8 +18,10 @@ MODULE = "airflow_provider_neptune_ml.simulator"
 @contextmanager
 def running(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the CLI on a free port; yield the process and its banner."""
+    # Botocore of the lowest versions calls what Python 3.12 has deprecated.
+    warnings = ("-W", "error", "-W", "ignore:datetime.datetime.utcnow")
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", MODULE, "--port", "0", *arguments],
+        [sys.executable, *warnings, "-m", MODULE, "--port", "0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
