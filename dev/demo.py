@@ -42,7 +42,8 @@ WHAT_NEXT = """
 Try next:
   make airflow              the same Airflow and cluster, kept running, with the UI: trigger the Dags yourself
   example_dags/             the Dags that ran, and others
-  docs/tasks.md             gates, cancelling, retries, every argument
+  docs/tasks.md             gates, retries, every argument
+  docs/cancel.md            cancel and clean up
   docs/testing.md           test your own Dags without AWS
 """
 

@@ -1,3 +1,4 @@
+# [START approve_deployment]
 """
 Process a graph and train a model on it; a person approves the model before it is deployed.
 
@@ -27,7 +28,6 @@ with DAG(
     schedule=None,
     tags=["neptune-ml"],
 ) as dag:
-    # [START approve_deployment]
     pipeline = NeptuneMLPipeline(
         group_id="fraud",
         process={
@@ -57,4 +57,4 @@ with DAG(
         approve = wait_for_a_person()
 
     pipeline.train >> approve >> pipeline.deploy
-    # [END approve_deployment]
+# [END approve_deployment]

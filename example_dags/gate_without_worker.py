@@ -1,3 +1,4 @@
+# [START gate_without_worker_dag]
 """
 Wait for a training job without any worker, and go on only if it completed.
 
@@ -45,3 +46,4 @@ with DAG(
         return str(training["processingJob"]["outputLocation"])
 
     use_model(wait.output)
+# [END gate_without_worker_dag]

@@ -1,3 +1,4 @@
+# [START nightly_incremental]
 """
 Apply a model to a growing graph every night; train it again if `retrain` is set.
 
@@ -38,7 +39,6 @@ with DAG(
     },
     tags=["neptune-ml"],
 ) as dag:
-    # [START nightly_incremental]
     data = {
         "input_data_s3_location": "s3://my-bucket/export/{{ ds }}",
         "processed_data_s3_location": "s3://my-bucket/processed/{{ ds }}",
@@ -70,4 +70,4 @@ with DAG(
         return "refresh" if model and params and not params["retrain"] else "retrain"
 
     choose(model) >> [retrain, refresh]
-    # [END nightly_incremental]
+# [END nightly_incremental]

@@ -1,3 +1,4 @@
+# [START train_with_cleanup]
 """
 Train, and cancel the job when another task fails.
 
@@ -68,7 +69,6 @@ with DAG(
         """Run when the training has completed and the check passed."""
         return str(training["processingJob"]["outputLocation"])
 
-    # [START cancel_one_failed]
     checked = check_data()
     cancel = NeptuneMLCancelModelTrainingJobOperator(
         task_id="cancel",
@@ -83,14 +83,12 @@ with DAG(
 
     start >> checked >> cancel
     [checked, cancel] >> fail_run()
-    # [END cancel_one_failed]
 
     model = use_model(wait.output)
 
-    # [START cancel_teardown]
     clean_up = NeptuneMLCancelModelTrainingJobOperator(
         task_id="clean_up", job_id=start.output, ignore_missing=True
     ).as_teardown(setups=start)
     [checked, wait] >> model >> clean_up
-    # [END cancel_teardown]
     cancel >> clean_up
+# [END train_with_cleanup]

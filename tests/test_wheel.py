@@ -24,7 +24,8 @@ from airflow_provider_neptune_ml.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).parent.parent
 UV = os.environ.get("NEPTUNE_ML_UV") or shutil.which("uv") or ""
-REPOSITORY = "https://example.com/neptune-ml"
+REPOSITORY = "https://github.com/example/neptune-ml"
+DOCUMENTATION = "https://example.github.io/neptune-ml/"
 # Airflow before 3.2 makes the forms of connections by the FAB provider.
 HAS_FORMS = not AIRFLOW_VERSION.startswith(("3.0.", "3.1.")) or find_spec("flask_appbuilder")
 COMMANDS = {
@@ -143,7 +144,7 @@ def test_contents(built: Path) -> None:
         f"airflow_provider_neptune_ml-{__version__}.dist-info",
     }
     metadata = ZipFile(built / wheel).read(f"airflow_provider_neptune_ml-{__version__}.dist-info/METADATA")
-    assert f"Project-URL: Documentation, {REPOSITORY}/tree/HEAD/docs\n" in metadata.decode()
+    assert f"Project-URL: Documentation, {DOCUMENTATION}\n" in metadata.decode()
     assert f"]({REPOSITORY}/blob/HEAD/docs/tasks.md)" in metadata.decode()
     assert re.findall(r"\]\((?!https?:)[^)]*", metadata.decode()) == []
     assert package <= in_sdist
@@ -151,12 +152,14 @@ def test_contents(built: Path) -> None:
 
 
 def test_first_tests(machine: Machine) -> None:
-    """The files of docs/testing.md pass as they are, and leave no run, no XCom and no Airflow home behind."""
+    """The tests that the docs quote pass, and leave no run, no XCom and no Airflow home behind."""
+    texts = [A_LAST_TEST]
     for path in (ROOT / "docs" / "examples").glob("test_*.py"):
-        shutil.copy(path, machine.folder)
+        texts.append(Path(shutil.copy(path, machine.folder)).read_text())
     (machine.folder / "test_the_last.py").write_text(A_LAST_TEST)
+    number = sum(text.count("\ndef test_") for text in texts)
 
-    assert "4 passed" in machine.run("-m", "pytest")
+    assert f"{number} passed" in machine.run("-m", "pytest")
     assert list(machine.home.iterdir()) == []
     assert list(machine.folder.glob("airflow*")) == []
 

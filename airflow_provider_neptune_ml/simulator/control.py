@@ -23,8 +23,7 @@ class Control:
     Change and ask the cluster from any thread, without HTTP.
 
     ``kind`` is always one of ``dataprocessing``, ``modeltraining``, ``modeltransform``, ``endpoints``,
-    ``export``. A method that finds something wrong raises ``ValueError``, or ``KeyError`` for an id that
-    doesn't exist.
+    ``export``. An argument of a wrong type raises ``ValueError``.
     """
 
     _settings: Settings
@@ -47,18 +46,34 @@ class Control:
         return self._store.clock.now()
 
     def calls(self, operation: str | None = None) -> list[Request]:
-        """Return the latest requests for an operation, in order."""
+        """
+        Return the latest requests, in order.
+
+        :param operation: the operation, as botocore spells it (default: all).
+        """
         return self._journal.requests(operation)
 
     @checked
     def advance(self, seconds: float) -> None:
-        """Move the clock ahead by simulated seconds; a real clock jumps and goes on."""
+        """
+        Move the clock ahead; a real clock jumps and goes on.
+
+        :param seconds: simulated seconds.
+        :raises ValueError: they are negative, or the clock would be past the year 9999.
+        """
         with self._store.lock:
             self._store.advance(seconds)
 
     @checked
     def describe(self, kind: str, id: str) -> dict[str, Any]:  # noqa: A002 - the service's own name for it
-        """Return what a Get would answer now, whether the resource is visible yet or not."""
+        """
+        Return what a Get would answer now, whether the resource is visible yet or not.
+
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
+        :raises ValueError: the kind is unknown.
+        :raises KeyError: there is no resource with that id.
+        """
         with self._store.lock:
             return self._store.find(kind, id).describe(self.now())
 
@@ -74,7 +89,14 @@ class Control:
 
     @checked
     def finish(self, kind: str, id: str) -> None:  # noqa: A002
-        """Let a resource end well now."""
+        """
+        Have a resource complete now.
+
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
+        :raises ValueError: the kind is unknown, or the resource has ended.
+        :raises KeyError: there is no resource with that id.
+        """
         with self._store.lock:
             resource = self._going(kind, id)
             resource.finish(self.now())
@@ -83,10 +105,14 @@ class Control:
     @checked
     def fail(self, kind: str, id: str, reason: str = DEFAULT_REASON, stage: str | None = None) -> None:  # noqa: A002
         """
-        Let a resource fail now.
+        Have a resource fail now.
 
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
         :param reason: the stage's failure reason (default: SageMaker's "AlgorithmError: ...").
         :param stage: the member of the stage that fails, e.g. ``hpoJob`` (default: the one at work).
+        :raises ValueError: the kind or the stage is unknown, or the resource has ended.
+        :raises KeyError: there is no resource with that id.
         """
         with self._store.lock:
             resource = self._going(kind, id)
@@ -96,7 +122,14 @@ class Control:
 
     @checked
     def stop_job(self, kind: str, id: str) -> None:  # noqa: A002
-        """Stop a resource now, as if stopped externally, in SageMaker; an endpoint is gone at once."""
+        """
+        Stop a resource now, as if stopped externally, in SageMaker; an endpoint is gone at once.
+
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
+        :raises ValueError: the kind is unknown, or the resource has ended.
+        :raises KeyError: there is no resource with that id.
+        """
         with self._store.lock:
             resource = self._going(kind, id)
             resource.stop(self.now(), 0.0)
@@ -104,7 +137,15 @@ class Control:
 
     @checked
     def set_status(self, kind: str, id: str, status: str | None) -> None:  # noqa: A002
-        """Show any status word for a resource from now on; None leaves the key out of the reply."""
+        """
+        Show any status word for a resource, until it is ended.
+
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
+        :param status: the word; None leaves the key out of the reply.
+        :raises ValueError: the kind is unknown.
+        :raises KeyError: there is no resource with that id.
+        """
         with self._store.lock:
             resource = self._store.find(kind, id)
             resource.forced = [status]
@@ -113,9 +154,13 @@ class Control:
     @checked
     def seed(self, kind: str, id: str, status: str | None = None) -> None:  # noqa: A002
         """
-        Put a resource there without a request or any precondition.
+        Create a resource without a request or any precondition.
 
-        :param status: the status it shall have (default: that of one that ended well).
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id.
+        :param status: its status; one with the word of a running resource goes on (default: that of one
+            that completed).
+        :raises ValueError: the kind is unknown, or there is one with that id.
         """
         with self._store.lock:
             self._store.all(kind)
@@ -139,12 +184,14 @@ class Control:
         seconds: dict[str, float] | None = None,
     ) -> None:
         """
-        Say what shall happen to a resource that is yet to be started; each script is used once.
+        Set what happens to a resource that is not started yet; each script is used once.
 
-        :param id: its id; None for whichever of the kind is started next.
-        :param fail_stage: the member of the stage that shall fail at its end.
-        :param reason: its failure reason.
-        :param seconds: simulated seconds by stage, over the settings.
+        :param kind: a kind, e.g. ``modeltraining``.
+        :param id: its id (default: whichever of the kind is started next).
+        :param fail_stage: the member of the stage that fails at its end (default: none).
+        :param reason: its failure reason (default: SageMaker's "AlgorithmError: ...").
+        :param seconds: simulated seconds by stage, over the settings (default: none).
+        :raises ValueError: the kind or a stage is unknown, or the seconds are negative.
         """
         with self._store.lock:
             self._store.all(kind)
@@ -157,14 +204,15 @@ class Control:
     @checked
     def script_query(self, result: list[Any], query: str | None = None, times: int | None = None) -> None:
         """
-        Say what Gremlin queries are answered.
+        Set what Gremlin queries are answered.
 
-        The script that was added first, of those that fit, has the first say. A query that names an endpoint
-        which is not in service is refused nevertheless.
+        Of the scripts that fit, the one that was added first applies. A query that names an endpoint which is
+        not in service is refused nevertheless.
 
         :param result: the values of the result, plain ones or GraphSON.
         :param query: a text that the queries have in them (default: all queries).
         :param times: how many are answered so (default: all).
+        :raises ValueError: ``times`` is less than 1.
         """
         if times is not None and times < 1:
             raise ValueError(f"times={times}: must be at least 1")
@@ -172,7 +220,11 @@ class Control:
             self._store.query_scripts.append(QueryScript(result, query, times))
 
     def add_fault(self, fault: Fault) -> None:
-        """Put a fault in force."""
+        """
+        Put a fault in force.
+
+        :param fault: the fault.
+        """
         self._faults.add(fault)
 
     def clear_faults(self) -> None:

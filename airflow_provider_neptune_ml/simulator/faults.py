@@ -50,6 +50,8 @@ class Fault:
     """
     A rule for a fault.
 
+    ``refused`` begins at once and can't be tied to requests, as none arrive.
+
     :param kind: what goes wrong: an error answer (``too_many_requests`` 429, ``throttling`` 500,
         ``internal_failure`` 500, ``server_shutdown`` 500, ``client_timeout`` 408, ``read_only`` 400,
         ``expired_token`` 403, ``access_denied`` 403), the answer of a proxy (``unavailable`` 503 without
@@ -69,8 +71,7 @@ class Fault:
     :param text: another text than the kind's (default: the kind's); for an error and a proxy's answer.
     :param when: ``"before"`` the service does anything, or ``"after"`` it has done what was asked, so that
         only the answer is lost (default: before).
-
-    ``refused`` begins at once and can't be tied to requests, as none arrive.
+    :raises ValueError: a rule that could never do what it says.
     """
 
     kind: str

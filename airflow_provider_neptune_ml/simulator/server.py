@@ -25,13 +25,15 @@ class Simulator(Settings, Control):
     """
     A local stand-in for a Neptune cluster's ML endpoint, over real HTTP.
 
-    As a context manager it listens on a free port of the loopback interface::
+    As a context manager it listens on a free port of the loopback interface:
 
         with Simulator(clock="manual") as simulator:
             client = boto3.client("neptunedata", endpoint_url=simulator.url, region_name=simulator.region)
 
-    The arguments are those of :class:`~airflow_provider_neptune_ml.simulator.settings.Settings`, all
-    keyword-only.
+    The arguments are those of ``Settings``, all keyword-only.
+
+    :raises ValueError: a setting can't be used.
+    :raises OSError: a file of the certificate can't be read.
     """
 
     def __post_init__(self) -> None:
@@ -47,9 +49,13 @@ class Simulator(Settings, Control):
 
     def start(self) -> None:
         """
-        Listen, and return when requests are answered; raise OSError if the address can't be had.
+        Listen, and return when requests are answered.
 
-        After a :meth:`stop` the state file is read anew, and ValueError raised if it can't be used.
+        After a ``stop()`` the state file is read anew.
+
+        :raises OSError: the address can't be had, or the certificate can't be used.
+        :raises ValueError: the state file can't be used.
+        :raises ModuleNotFoundError: the extra ``simulator`` is not installed.
         """
         self._app = self._build_app()
         self._store.open()
@@ -71,7 +77,12 @@ class Simulator(Settings, Control):
         self._store.close()
 
     def add_fault(self, fault: Fault) -> None:
-        """Put a fault in force; ``refused`` begins at once and ends after its seconds, or when cleared."""
+        """
+        Put a fault in force; ``refused`` begins at once and ends after its seconds, or when cleared.
+
+        :param fault: the fault.
+        :raises ValueError: ``refused`` before the simulator is started.
+        """
         if fault.kind == REFUSED:
             if self._app is None:
                 raise ValueError(

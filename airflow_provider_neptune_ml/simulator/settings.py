@@ -87,6 +87,8 @@ class Settings:
     :param aws_endpoint_url: where CloudWatch Logs and S3 are, such as moto's server: each stage's log lines
         and the metrics of a trained model are written there, with the credentials in the environment or,
         without any, dummy ones (default: none are written).
+    :raises ValueError: a setting can't be used, or two of them together.
+    :raises OSError: a file of the certificate can't be read.
     """
 
     host: str = "127.0.0.1"
