@@ -313,7 +313,7 @@ def test_kill_in_the_middle_of_the_start_cancels_once(simulator: Simulator, held
 def test_kill_before_a_start_that_is_answered_by_an_error(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was started after the kill had looked is cancelled, although the reply does not say that it was."""
+    """What was started after the kill had looked is cancelled, although the reply is an error."""
     set_budgets(monkeypatch, kill_while_starting=0.1)
     simulator.add_fault(Fault("internal_failure", operation=START, when="after"))
     task = start(retries=1, unreachable_timeout=0, botocore_config=ONCE)
