@@ -52,11 +52,13 @@ REAL_AIRFLOW_SECONDS = 4 * 3600
 # boto3's own retries would only make tests slower.
 ONCE = {"retries": {"total_max_attempts": 1}}
 _HOOK = "airflow_provider_neptune_ml.hooks.neptune_ml"
-# Modules and folders whose tests have processes of their own, or ask the same of every kind in every mode.
+# Modules and folders whose tests have processes or servers of their own, ask the same of every kind in every
+# mode, or are about time.
 _SLOW = {
     *("distributed", "system", "test_cli", "test_imports", "test_pytest_plugin", "test_real_clients"),
     *("fuzz", "kills", "test_all_kinds", "test_left_behind", "test_outcomes", "test_transient_errors"),
-    "test_wheel",
+    *("test_account", "test_cluster_policy", "test_copies", "test_logs", "test_metrics", "test_state"),
+    *("test_delivery", "test_events", "test_limits", "test_replies", "test_start", "test_wheel"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import signal
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Timer
@@ -21,6 +20,7 @@ from airflow_provider_neptune_ml.operators.query import NeptuneMLGremlinQueryOpe
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.conftest import TIMEOUT_SECONDS
 from tests.contexts import context
+from tests.interruptions import interrupted
 from tests.modes import Clock
 from tests.sdk import DAG
 
@@ -133,18 +133,13 @@ def test_execution_timeout(simulator: Simulator, held: Event) -> None:
     class TimeIsUp(Exception):
         """What Airflow raises."""
 
-    def ring(*_: Any) -> None:
+    def ring() -> None:
         raise TimeIsUp
 
     simulator.add_fault(Fault("slow", resource="gremlin"))
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        with pytest.raises(TimeIsUp):
-            query(timeout=TIMEOUT_SECONDS).execute(context())
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+
+    with interrupted(simulator, QUERY, ring), pytest.raises(TimeIsUp):
+        query(timeout=TIMEOUT_SECONDS).execute(context())
 
 
 @pytest.mark.parametrize(

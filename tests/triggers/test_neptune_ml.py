@@ -57,6 +57,7 @@ def test_waits_do_not_all_ask_at_once(simulator: Simulator, monkeypatch: pytest.
     assert max(pauses) <= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "age", "least", "most"),
     [
