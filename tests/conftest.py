@@ -58,7 +58,8 @@ _SLOW = {
     *("distributed", "system", "test_cli", "test_imports", "test_pytest_plugin", "test_real_clients"),
     *("fuzz", "kills", "test_all_kinds", "test_left_behind", "test_outcomes", "test_transient_errors"),
     *("test_account", "test_cluster_policy", "test_copies", "test_logs", "test_metrics", "test_state"),
-    *("test_delivery", "test_events", "test_limits", "test_replies", "test_start", "test_wheel"),
+    *("test_delivery", "test_endpoints", "test_events", "test_gremlin", "test_limits", "test_replies"),
+    *("test_start", "test_wheel"),
 }
 
 

@@ -275,6 +275,7 @@ def test_dag_run_that_was_made_again_has_nothing_unused(simulator: Simulator) ->
     assert start().execute(context(task_state_store=TaskStateStore())) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
 @pytest.mark.parametrize("stage", [None, "hpoJob"], ids=["completed", "failed"])
 def test_job_that_ended_before_its_start_was_answered(
@@ -343,6 +344,7 @@ def test_not_durable(simulator: Simulator) -> None:
     assert start(durable=False).execute(context()) != first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("botocore_config", [None, ONCE])
 @pytest.mark.parametrize("arguments", [{}, {"job_id": "mine"}], ids=["generated id", "own id"])
 def test_lost_reply(
@@ -357,6 +359,7 @@ def test_lost_reply(
     assert statuses(simulator) == {job_id: "InProgress"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["client_timeout", "internal_failure", "reset"])
 def test_ambiguous_start(simulator: Simulator, fault: str) -> None:
     """A start that was carried out, whatever its answer says, is found by its id when it is sent again."""
@@ -368,6 +371,7 @@ def test_ambiguous_start(simulator: Simulator, fault: str) -> None:
     assert statuses(simulator) == {"mine": "InProgress"}
 
 
+@pytest.mark.slow
 def test_transient_errors_before_the_start(simulator: Simulator) -> None:
     """A start that is throttled, and a look-up that fails, are tried again until they are answered."""
     first = start().execute(context())
