@@ -23,13 +23,14 @@ print(airflow, platform.python_version(), amazon, boto3, sep=" | ")
 NOT_RUN = "| not run | | | | | |"
 
 
-def row(name: str) -> str:
-    """Return the row of an environment, from the report that pytest left in it."""
+def row(name: str, page: str) -> str:
+    """Return the row of an environment, from the report that pytest left in it, else the earlier one."""
     environment = Path(".venv") / name
     title = f"managed Airflow {name.removeprefix('mwaa-')}" if name.startswith("mwaa-") else name
     report = environment / "pytest.xml"
     if not report.exists():
-        return f"| {title} {NOT_RUN}"
+        earlier = re.search(rf"^\| {re.escape(title)} \|.*$", page, re.MULTILINE)
+        return earlier[0] if earlier else f"| {title} {NOT_RUN}"
     [suite] = ElementTree.parse(report).getroot()  # noqa: S314 - pytest wrote it
     total, failed, skipped = (
         sum(int(suite.attrib[name]) for name in names)
@@ -43,9 +44,10 @@ def row(name: str) -> str:
 
 def main(names: list[str]) -> None:
     """Replace the table in each page."""
-    table = "\n".join([HEAD, *map(row, names), ""])
-    for page in map(Path, PAGES):
-        page.write_text(MARKED.sub(lambda marks: marks[1] + table + marks[2], page.read_text()))
+    for path in map(Path, PAGES):
+        page = path.read_text()
+        table = "\n".join([HEAD, *(row(name, page) for name in names), ""])
+        path.write_text(MARKED.sub(lambda marks, table=table: marks[1] + table + marks[2], page))
 
 
 if __name__ == "__main__":

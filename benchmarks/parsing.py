@@ -16,13 +16,15 @@ with DAG("measured", schedule=None):
 # Every required argument, and one of each choice, gets a value that passes for an id or a location.
 _OURS = """
 import inspect
-from airflow.sdk import DAG
-from airflow_provider_neptune_ml.operators import neptune_ml as operators
-from airflow_provider_neptune_ml.sensors import neptune_ml as sensors
+from airflow.sdk import DAG, BaseOperator
+from airflow_provider_neptune_ml import pipeline
+from airflow_provider_neptune_ml.operators import export, neptune_ml as operators, query
+from airflow_provider_neptune_ml.sensors import export as export_sensors, neptune_ml as sensors
 with DAG("measured", schedule=None):
-    for module in (operators, sensors):
+    for module in (operators, export, query, sensors, export_sensors):
         for name, cls in list(vars(module).items()):
-            if inspect.isclass(cls) and cls.__module__ == module.__name__ and hasattr(cls, "kind"):
+            is_ours = inspect.isclass(cls) and cls.__module__ == module.__name__
+            if is_ours and issubclass(cls, BaseOperator) and (hasattr(cls, "kind") or module is query):
                 required = {
                     parameter.name: "s3://bucket/key" if "s3" in parameter.name else "an-id"
                     for base in cls.__mro__ if base.__module__.startswith("airflow_provider_neptune_ml")
@@ -41,9 +43,9 @@ with DAG("measured", schedule=None):
 """
 _MARK = "-- modules --"
 _HOW = """
-A fresh interpreter runs a Dag file with one task of each of our {count} classes; another one a Dag file
-with an operator and a sensor of `airflow.sdk`'s own bases. The figure is the number of modules that the
-first has and the second has not.
+A fresh interpreter runs a Dag file with one task of each of our {count} classes, and imports the pipeline;
+another one a Dag file with an operator and a sensor of `airflow.sdk`'s own bases. The figure is the number of
+modules that the first has and the second has not.
 """
 
 
@@ -59,10 +61,10 @@ def imports() -> Row:
         ours=f"{len(ours)}, {'' if _has_boto3(ours) else 'no '}boto3",
         peer=f"{len(peer)}, {'' if _has_boto3(peer) else 'no '}boto3 (one sensor)",
         ratio=times(len(ours), len(peer)),
-        required="<= 60, no boto3",
-        aim="40",
-        met=len(ours) <= 60 and not _has_boto3(ours),
-        aim_met=len(ours) <= 40,
+        required="<= 40, no boto3",
+        aim="30",
+        met=len(ours) <= 40 and not _has_boto3(ours),
+        aim_met=len(ours) <= 30,
         how=_HOW.format(count=len(classes)),
         details=[f"classes: {', '.join(f'`{name}`' for name in sorted(classes))}"],
     )
