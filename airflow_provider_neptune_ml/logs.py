@@ -322,6 +322,7 @@ class TaskLog:
     :param print_log: whether events are printed while the resource is worked at.
     :param failure_log_lines: how many lines of the failed stage's log are printed when it has failed.
     :param start: where to begin (default: with the first event).
+    :param delay: time in seconds before the first page is read (default: none).
     """
 
     def __init__(
@@ -334,6 +335,7 @@ class TaskLog:
         print_log: bool,
         failure_log_lines: int,
         start: Position = FROM_THE_FIRST,
+        delay: float = 0.0,
     ) -> None:
         self._kind = kind
         self._name = kind.name_of(resource_id)
@@ -353,7 +355,7 @@ class TaskLog:
         self._skips = not start.after
         self._reported: set[str] = set()
         self._errors = 0
-        self._not_before = 0.0
+        self._not_before = time.monotonic() + delay
         self._is_closed = False
         # Whether all of the last stage's log has been printed.
         self.is_complete = False

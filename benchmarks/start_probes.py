@@ -70,16 +70,16 @@ def take_up(side: str, ids: list[str], rounds: int) -> Figures:
     return loop.run(probe())
 
 
-def lag(side: str, ids: list[str], longer: float = 0.0) -> Figures:
+def lag(side: str, ids: list[str], interval: float = _FAR, longer: float = 0.0) -> Figures:
     """
     Measure how late the loop wakes up a heartbeat while all waits start, and while nothing happens.
 
     The waits start until all have polled, or so many seconds longer.
     """
-    loop = PollLoop(_FAR)
+    loop = PollLoop(interval)
 
     async def probe() -> Figures:
-        path, rows = waits.serialized(side, ids, _FAR)
+        path, rows = waits.serialized(side, ids, interval)
         lags: list[float] = []
         heartbeat = asyncio.create_task(_beat(lags))
         await asyncio.sleep(2)

@@ -63,6 +63,7 @@ _SLOW = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what `make test-fast` leaves out; give tests with a real Airflow more time than the others.
 

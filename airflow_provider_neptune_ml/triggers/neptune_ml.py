@@ -71,6 +71,8 @@ T = TypeVar("T")
 _FIRST_POLL_SHARE = 0.1
 _FIRST_POLL_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 2.0
+# Before the second poll, however early its jitter has it.
+_FIRST_LOG_SHARE = 0.5
 
 
 class NeptuneMLJobTrigger(BaseTrigger):
@@ -347,6 +349,8 @@ class NeptuneMLJobTrigger(BaseTrigger):
             print_log=self.print_log,
             failure_log_lines=self.failure_log_lines if self.fail_from_trigger else 0,
             start=max(start, Position(int(self.log_start * 1000))),
+            # Not at the first poll: a triggerer may have begun a thousand waits by then.
+            delay=_FIRST_LOG_SHARE * self.poll_interval,
         )
 
     async def _read_log(self, run: Callable[[Source], None]) -> None:

@@ -122,7 +122,7 @@ class _Purpose(Executor):
 
 _POLLS, _KILLS, _AIRFLOW = Threads(), Threads(), Threads()
 # Few: what they print takes time from the event loop.
-LOGS = Threads(limit_of_one=4)
+LOGS = Threads(limit=8, limit_of_one=2)
 
 
 async def in_thread(call: Callable[[], T], threads: Threads | None = None, purpose: str = "") -> T:
