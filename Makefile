@@ -115,7 +115,7 @@ test-airflow-2.11 test-airflow-3.0 test-airflow-3.1 test-airflow-3.2: \
 	LEFT_OUT += --ignore=tests/simulator --ignore=tests/fuzz/test_replies.py
 # In two processes: half of the tests' time is a real Airflow that waits.
 $(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
-	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder \
+	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--junit-xml .venv/$*/pytest.xml $(LEFT_OUT) | tee .venv/$*/pytest.log
 
 .PHONY: test-reliability

@@ -63,22 +63,32 @@ _SLOW = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what `make test-fast` leaves out; give tests with a real Airflow more time than the others.
-
-    With several test processes, those have one to themselves from the start, one Airflow after the other: two
-    at once take each other's time. What is left goes file by file.
-    """
+    """Mark what `make test-fast` leaves out; have those with a real Airflow first, with more time."""
     items.sort(key=lambda item: "system" not in item.path.parts)
     for item in items:
         parts = {*item.path.parts, item.path.stem}
-        group = "system" if "system" in parts else "/".join(item.path.parts[-2:])
-        item.add_marker(pytest.mark.xdist_group(group))
         if parts & _SLOW or "airflow_database" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
         if {"system", "distributed"} & parts:
             item.add_marker(pytest.mark.timeout(REAL_AIRFLOW_SECONDS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """
+    Have tests with a real Airflow in one process, one Airflow after the other, where files go to several.
+
+    Two Airflows at once on two cores take each other's time.
+    """
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class OneAirflow(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "tests/system" if file.startswith("tests/system/") else file
+
+    return OneAirflow(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:
