@@ -421,7 +421,7 @@ def find_kind(kind: ResourceKind | str, known: Mapping[str, ResourceKind] = KIND
     """Return the row of a kind given by itself or by its name; a ValueError names the choices."""
     name = kind.name if isinstance(kind, ResourceKind) else kind
     if name not in known:
-        raise ValueError(f"kind={name!r} is not a kind of this hook: choose from {', '.join(known)}")
+        raise ValueError(f"kind={name!r} is not supported here: choose from {', '.join(known)}")
     return known[name]
 
 

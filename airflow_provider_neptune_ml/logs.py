@@ -427,8 +427,11 @@ class TaskLog:
             # It may have stood in a queue for longer than the wait took.
             if self._is_closed:
                 return
-            errors = [self._read_page_of(source, member) for member in tuple(self._cursors)]
-            self._back_off(next(filter(None, errors), None))
+            errors = [*filter(None, (self._read_page_of(source, member) for member in tuple(self._cursors)))]
+            if errors:
+                self._back_off(errors[0])
+            else:
+                self._errors = 0
 
     def _read_page_of(self, source: Source, member: str) -> LogUnavailable | None:
         """Print a page of a stage's log; that of an earlier stage is left when it is read, or can't be."""
@@ -442,10 +445,7 @@ class TaskLog:
             del self._cursors[member]
         return error
 
-    def _back_off(self, error: LogUnavailable | None) -> None:
-        if error is None:
-            self._errors = 0
-            return
+    def _back_off(self, error: LogUnavailable) -> None:
         self._errors += 1
         pause = _SHORTEST_PAUSE_SECONDS * 4.0 ** min(self._errors, 8)
         self._not_before = time.monotonic() + jittered(min(pause, _LONGEST_PAUSE_SECONDS))
@@ -459,9 +459,10 @@ class TaskLog:
         with self._lock:
             if self._is_closed:
                 return
-            for member, cursor in tuple(self._cursors.items()):
-                is_drained = self._prints and self._drain(source, cursor, until)
-                self.is_complete = is_drained if member == self._current else self.is_complete
+            for member, cursor in tuple(self._cursors.items()) if self._prints else ():
+                is_drained = self._drain(source, cursor, until)
+                if member == self._current:
+                    self.is_complete = is_drained
             if failed and self._failure_lines and not self.is_complete:
                 self._print_last(source, description, until)
 

@@ -121,7 +121,7 @@ class _Purpose(Executor):
 
 
 _POLLS, _KILLS, _AIRFLOW = Threads(), Threads(), Threads()
-# Few: what they print takes time from the event loop.
+# Few: what they print takes time from the event loop, and CloudWatch throttles at some requests a second.
 LOGS = Threads(limit=8, limit_of_one=2)
 
 
