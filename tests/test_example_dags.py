@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,9 +242,9 @@ def test_guide_keeps_a_run_failed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data_is_good: bool
 ) -> None:
     """What the guide shows for a check is enough by itself: when the check fails, so does the run."""
-    page = (FOLDER.parent / "docs" / "tasks.md").read_text()
-    [quote] = re.findall(r"cancel_one_failed -->\n```python\n(.*?)```", page, re.DOTALL)
-    text = GUIDE.replace("DATA_IS_GOOD", str(data_is_good)) + textwrap.indent(quote, "    ")
+    page = (FOLDER.parent / "docs" / "cancel.md").read_text()
+    [quote] = re.findall(r"^ +checked = check_data\(\)\n.*?>> fail_run\(\)\n", page, re.DOTALL | re.MULTILINE)
+    text = GUIDE.replace("DATA_IS_GOOD", str(data_is_good)) + quote
     with Simulator(speed=30) as simulator:
         connect(monkeypatch, simulator.connection)
         simulator.seed("dataprocessing", "nightly-data", status="Completed")

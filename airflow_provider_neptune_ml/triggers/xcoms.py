@@ -13,7 +13,7 @@ from airflow_provider_neptune_ml.triggers.threads import Threads, in_thread
 from airflow_provider_neptune_ml.xcoms import Pushed, log_failure
 
 # Apart from polls and kills, which they must not hold up; few, as the supervisor answers one at a time.
-_THREADS = Threads(limit=2, limit_of_one=2)
+_THREADS = Threads(limit=4, limit_of_one=4)
 # How long the end of a wait is put off for a push that is under way, in seconds.
 _LONGEST_WAIT_SECONDS = 2.0
 # And for what a task ends with, see push_last.

@@ -84,6 +84,7 @@ def test_failed(mode: Mode, world: World) -> None:
         "Export job 'mine' ended as failed in stage 'export': "
         r'{"message": "Batch:\nHost EC2 terminated"}.'
         f"\nCloudWatch log: {world.simulator.describe('export', 'mine')['logs']}"
+        "\nWhat could not be exported: /failed below the output_s3_path of the export"
     )
 
 
