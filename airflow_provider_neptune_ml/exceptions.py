@@ -152,9 +152,8 @@ class NeptuneMLFailedError(NeptuneMLError):
             if self.reason or stage_phase(part.get("status")) is Phase.FAILED:
                 self.stage = stage.title
             log = f"\nCloudWatch log: {self.log_url}" if self.log_url else f"\n{one_line(stage.log_of(part))}"
-            if stage.failed_files:
-                output = one_line(part.get("outputLocation") or "the output_s3_path of the export")
-                log = f"{log}\n{stage.failed_files.format(output)}"
+            if files := stage.failed_files_of(part):
+                log = f"{log}\n{one_line(files)}"
         where = f" in stage {self.stage!r}" if self.stage else ""
         # SageMaker's reasons have several lines.
         reason = full_stop(one_line(self.reason) or "the service gave no reason")

@@ -103,6 +103,16 @@ class Stage:
         name = part.get("name") or "(unnamed)"
         return f"CloudWatch log group {self.log_group}, {self.service} {self.resource} {name}."
 
+    def failed_files_of(self, part: Mapping[str, Any]) -> str:
+        """
+        Say where the files of a failure are; nothing of a stage that leaves none.
+
+        :param part: what the Get reply says of it.
+        """
+        # The reply of a failure need not have the location.
+        location = part.get("outputLocation") or "the output_s3_path of the export"
+        return self.failed_files.format(location)
+
     def log_streams(self, name: str) -> tuple[str, str]:
         """
         Return the log group, and how the names of the log streams in it begin.

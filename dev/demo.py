@@ -23,7 +23,7 @@ from dev.local_airflow import LocalAirflow
 from dev.rest_api import ENDED_RUN_STATES, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 HOMES = Path(__file__).parents[1] / ".airflow"
@@ -33,7 +33,6 @@ DATA_JOB_ID = "nightly-data"
 TRAINING_JOB_ID = "my-training"
 DEMO_SPEED = 80.0  # a training of 20 minutes takes 15 seconds
 VISIBLE_SPEED = 60.0
-RUN_SECONDS = 150
 # Between two looks some of these show and some don't; nobody misses them.
 PASSING_STATES = frozenset({"scheduled", "queued"})
 LINE = "{:<18} {:<4} {:<46} {:<28} {:>7}"
@@ -72,6 +71,8 @@ class Scene:
     job_status: str | None
     conf: dict[str, object] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    # When it is given up.
+    timeout_seconds: float = 150
 
     @property
     def ends(self) -> dict[tuple[str, str], str]:
@@ -194,7 +195,7 @@ def play(scene: Scene, airflow: LocalAirflow, cluster: Simulator, story: Story) 
         story.change(scene, "Dag", run.dag_id, run_state)
         return run_state in ENDED_RUN_STATES
 
-    until(look, within=RUN_SECONDS, what=f"the end of {scene.dag_id}")
+    until(look, within=scene.timeout_seconds, what=f"the end of {scene.dag_id}")
 
 
 def _jobs(cluster: Simulator) -> dict[str, str]:
@@ -277,22 +278,33 @@ def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def main() -> int:
-    """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keep-running", action="store_true", help="only start everything; Ctrl-C ends it")
-    keep = parser.parse_args().keep_running
+def exit_code_of(run: Callable[[], int], *, interrupted: int = 130) -> int:
+    """
+    Run a command, and return its exit code, however it ends.
+
+    :param run: what runs it.
+    :param interrupted: the exit code after Ctrl-C.
+    """
     # An exit like any other, so that the processes are ended.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _exit)
     try:
-        return keep_running() if keep else run_demo()
+        return run()
     except (OSError, RuntimeError, ImportError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nEnded.")
-        return 0 if keep else 130
+        return interrupted
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep-running", action="store_true", help="only start everything; Ctrl-C ends it")
+    if parser.parse_args().keep_running:
+        return exit_code_of(keep_running, interrupted=0)
+    return exit_code_of(run_demo)
 
 
 if __name__ == "__main__":

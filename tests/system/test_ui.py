@@ -20,7 +20,6 @@ import pytest
 from airflow_provider_neptune_ml.compat import CAN_RUN_WITHOUT_WORKER
 from airflow_provider_neptune_ml.get_provider_info import connection_form
 from airflow_provider_neptune_ml.simulator import Simulator
-from dev.aws import REGION
 from dev.demo import CONNECTION_ID, seed
 from dev.local_airflow import LocalAirflow
 from dev.rest_api import DagRun, until
@@ -69,10 +68,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         seed(cluster)
         for _ in range(2):
             cluster.script("modeltraining", seconds={"hpoJob": 1e6})
-        settings = {"endpoint_url": cloudwatch.url, "region_name": REGION}
-        aws = {"conn_type": "aws", "login": "testing", "password": "testing", "extra": settings}
         home = tmp_path_factory.mktemp("ui") / "airflow"
-        connections = {CONNECTION_ID: cluster.connection, "aws_default": aws}
+        connections = {CONNECTION_ID: cluster.connection, "aws_default": cloudwatch.connection}
         with LocalAirflow(home, connections=connections, busy=True) as airflow:
             dags = ("gate_on_training", "full_pipeline", "gate_without_worker")
             now = datetime.now(timezone.utc).isoformat()
