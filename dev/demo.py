@@ -218,15 +218,12 @@ def seed(cluster: Simulator) -> None:
 
 
 @contextmanager
-def local_set_up(
-    speed: float, story: Story, *, busy: bool = False
-) -> Iterator[tuple[LocalAirflow, Simulator]]:
+def local_set_up(speed: float, story: Story) -> Iterator[tuple[LocalAirflow, Simulator]]:
     """
     Run a simulated cluster with processed data, AWS with its logs and files, and an Airflow with connections.
 
     :param speed: how much faster than real time the cluster's clock is.
     :param story: is told what happens.
-    :param busy: whether much happens at once, see :class:`LocalAirflow`.
     """
     HOMES.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp(dir=HOMES, prefix=time.strftime("%Y%m%d-%H%M%S-")))
@@ -236,7 +233,7 @@ def local_set_up(
         connections = {CONNECTION_ID: cluster.connection, "aws_default": aws_connection(aws)}
         progress = partial(story.tell, "Airflow")
         try:
-            with LocalAirflow(home, connections=connections, progress=progress, busy=busy) as airflow:
+            with LocalAirflow(home, connections=connections, progress=progress) as airflow:
                 story.tell("Airflow", airflow.url)
                 yield airflow, cluster
         except Exception:

@@ -44,9 +44,6 @@ class LocalAirflow:
     :param home: A folder of its own: configuration, database and all logs.
     :param dags: The folder with the Dag files.
     :param env: Further environment variables, such as `AIRFLOW_CONN_...`.
-    :param busy: Whether much happens at once: the tasks of Airflow 3 get an API server of their own. A server
-        writes its audit log in its event loop. With SQLite, that waits for the lock of another request, which
-        waits for the event loop: nothing moves for half a minute.
     :param connections: Connections by id, stored in Airflow's database before any Dag is read. The UI lists
         them, other than those of environment variables; storing them takes some seconds.
     :param progress: Called with what the start is doing.
@@ -58,7 +55,6 @@ class LocalAirflow:
         *,
         dags: Path = EXAMPLE_DAGS,
         env: Mapping[str, str] | None = None,
-        busy: bool = False,
         connections: Mapping[str, Mapping[str, Any]] | None = None,
         progress: Callable[[str], object] = str,
     ) -> None:
@@ -68,7 +64,6 @@ class LocalAirflow:
         self._connections = connections or {}
         self._progress = progress
         self._told = 0.0
-        self._execution_api_port = free_ports(1)[0] if busy and AIRFLOW == 3 else None
         self.api = RestApi(self.url, version=AIRFLOW)
         self.processes: dict[str, OwnedProcess] = {}
         self._cleanup = ExitStack()
@@ -117,8 +112,11 @@ class LocalAirflow:
     def _commands(self) -> dict[str, tuple[str, ...]]:
         """Return the arguments of each process that belongs to this Airflow, by its name."""
         commands: dict[str, tuple[str, ...]] = {name: (name,) for name in COMPONENTS[AIRFLOW]}
-        if self._execution_api_port:
-            port = str(self._execution_api_port)
+        if AIRFLOW == 3:
+            # Tasks have an API server of their own. A server writes its audit log in its event loop. With
+            # SQLite, that waits for the lock of another request, which waits for the event loop: after half a
+            # minute, the database is locked for one of them.
+            port = str(free_ports(1)[0])
             self.env["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] = f"http://127.0.0.1:{port}/execution/"
             commands["api-server-execution"] = ("api-server", "--apps", "execution", "--port", port)
         return commands
@@ -232,7 +230,6 @@ def _configure(home: Path, dags: Path) -> tuple[str, dict[str, str]]:
             "hostname_callable": "socket.gethostname",
             "simple_auth_manager_all_admins": True,
             "test_connection": "Enabled",
-            "execution_api_server_url": f"{url}/execution/",
         },
         "database": {
             "sql_alchemy_conn": f"sqlite:///{home / DATABASE}?timeout=30",

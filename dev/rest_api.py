@@ -49,7 +49,7 @@ class RestApi:
         self.url = url
         self.version = version
         self._token = ""
-        # Two requests that write at the same time can block each other, see `busy` of LocalAirflow.
+        # Two requests that write at the same time can block each other, see `_commands` of LocalAirflow.
         self._writing = threading.Lock()
 
     def call(self, method: str, path: str, body: object = None, *, accept: str = "application/json") -> Any:

@@ -35,7 +35,7 @@ Try next:
 def run_workflow() -> int:
     """Play the scene; return the exit code."""
     story = Story()
-    with local_set_up(DEMO_SPEED, story, busy=True) as (airflow, cluster):
+    with local_set_up(DEMO_SPEED, story) as (airflow, cluster):
         play(SCENE, airflow, cluster, story)
         for call in cluster.calls("ExecuteGremlinQuery"):
             print(f"\nAsked before it counted as deployed:\n{call.body['gremlin']}")

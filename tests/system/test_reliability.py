@@ -48,7 +48,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         env = {name: str(value) for name, value in SETTINGS.items()}
         env["AIRFLOW_CONN_NEPTUNE_ML_DEFAULT"] = json.dumps(cluster.connection)
         dags = Path(__file__).parent / "reliability_dags"
-        with LocalAirflow(home, dags=dags, env=env, busy=True) as airflow:
+        with LocalAirflow(home, dags=dags, env=env) as airflow:
             ground = Ground(cluster, airflow)
             ground.withhold_reply("StartMLDataProcessingJob")
             yield ground

@@ -70,7 +70,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             cluster.script("modeltraining", seconds={"hpoJob": 1e6})
         home = tmp_path_factory.mktemp("ui") / "airflow"
         connections = {CONNECTION_ID: cluster.connection, "aws_default": cloudwatch.connection}
-        with LocalAirflow(home, connections=connections, busy=True) as airflow:
+        with LocalAirflow(home, connections=connections) as airflow:
             dags = ("gate_on_training", "full_pipeline", "gate_without_worker")
             now = datetime.now(timezone.utc).isoformat()
             runs = {dag_id: airflow.api.trigger(dag_id, logical_date=now) for dag_id in dags}
