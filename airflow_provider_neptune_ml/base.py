@@ -245,13 +245,16 @@ def hook_parameters_of(settings: object, fields: Sequence[str] = CONNECTION_FIEL
     return {renamed.get(field, field): getattr(settings, field) for field in fields}
 
 
-def task_log_of(task: Any, resource_id: str, start: Position = FROM_THE_FIRST) -> TaskLog:
+def task_log_of(
+    task: Any, resource_id: str, start: Position = FROM_THE_FIRST, *, is_failure: bool = False
+) -> TaskLog:
     """
     Return what puts the log of a resource's stages into that of the task, in a worker.
 
     :param task: the operator or sensor.
     :param resource_id: the id of the resource.
     :param start: where to begin (default: with the first event).
+    :param is_failure: whether only the last lines of the failed stage are left to be printed.
     """
 
     def submit(run: Callable[[Source], None]) -> Future[None]:
@@ -263,7 +266,7 @@ def task_log_of(task: Any, resource_id: str, start: Position = FROM_THE_FIRST) -
         resource_id,
         log=task.log,
         submit=submit,
-        print_log=task.print_log,
+        print_log=task.print_log and not is_failure,
         failure_log_lines=task.failure_log_lines,
         start=start,
     )

@@ -79,6 +79,7 @@ class Stage:
     :param log_group: the CloudWatch log group it writes to.
     :param link: the button in Airflow's UI that leads to it.
     :param has_own_log_group: whether each resource has a group of its own, below that.
+    :param has_log_by_name: whether the names of its log streams begin with its name, or its group ends so.
     :param service: the service whose resource it is (default: SageMaker).
     :param name_key: the XCom that has its name there, where other tasks need it.
     :param failed_files: where the files of a failure are, with a place for the output location.
@@ -90,6 +91,7 @@ class Stage:
     log_group: str
     link: str
     has_own_log_group: bool = False
+    has_log_by_name: bool = True
     service: str = "SageMaker"
     name_key: str | None = None
     failed_files: str = ""
@@ -417,6 +419,7 @@ EXPORT = ResourceKind(
             "job",
             "/aws/batch/job",
             link="",
+            has_log_by_name=False,  # streams of AWS Batch have the names of job definitions
             service="AWS Batch",
             failed_files="What could not be exported: /failed below {}",
         ),

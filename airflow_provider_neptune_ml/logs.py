@@ -42,6 +42,7 @@ _FIRST_WINDOW_MS = 60_000
 _WINDOW_GROWTH = 8
 _WINDOWS = 6
 # The service takes a few calls a second of all that an account does.
+_EMPTY_PAGE_SECONDS = 0.2
 _SHORTEST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 300.0
 
@@ -143,7 +144,7 @@ def streams_of(stage: Stage, part: Mapping[str, Any]) -> Streams | None:
     if linked and (linked.group != stage.log_group or not stage.has_own_log_group):
         return linked
     name: Any = linked.prefix if linked else part.get("name")
-    return Streams(*stage.log_streams(name)) if _is(_STREAM, name) else None
+    return Streams(*stage.log_streams(name)) if stage.has_log_by_name and _is(_STREAM, name) else None
 
 
 def streams_in(url: object) -> Streams | None:
@@ -189,6 +190,7 @@ class Cursor:
     is_announced: bool = False
     # With which `start` the pages began that the token belongs to.
     _asked: int = 0
+    _newest: int = 0
     _seen: dict[Any, int] = field(default_factory=dict)
     _arrived: int = 0
 
@@ -208,6 +210,7 @@ class Cursor:
             raise
         events = [event for event in events_in(reply) if self._is_new(event)]
         self._seen.update((_key(event), _time(event)) for event in events)
+        self._newest = max((self._newest, *map(_time, events)))
         self._arrived = max((self._arrived, *map(_arrival, events)))
         self._forget()
         following = reply.get("nextToken")
@@ -217,8 +220,10 @@ class Cursor:
     @property
     def position(self) -> Position:
         """Where another process goes on."""
-        # What arrived together may be on two pages.
-        return Position(self.start, max(self.after, self._arrived - (self.token is not None)))
+        if self.token is None:
+            return Position(self.start, max(self.after, self._arrived))
+        # It would read the last minute again, each time: that may be more than it prints.
+        return Position(max(self.start, self._newest), max(self.after, 1))
 
     def _is_new(self, event: Event) -> bool:
         is_read = _key(event) in self._seen or 0 < _arrival(event) <= self.after
@@ -309,6 +314,8 @@ def _pages(source: Source, cursor: Cursor, until: float, limit: int) -> Iterator
         yield events
         if cursor.token is None or time.monotonic() >= until:
             return
+        if not events:
+            time.sleep(_EMPTY_PAGE_SECONDS)
 
 
 class TaskLog:
@@ -463,15 +470,19 @@ class TaskLog:
                 is_drained = self._drain(source, cursor, until)
                 if member == self._current:
                     self.is_complete = is_drained
+                elif is_drained:
+                    del self._cursors[member]
             if failed and self._failure_lines and not self.is_complete:
                 self._print_last(source, description, until)
 
     def _drain(self, source: Source, cursor: Cursor, until: float) -> bool:
         """Print what is left of a log, and tell whether that was all."""
+        printed = 0
         try:
-            for count, events in enumerate(_pages(source, cursor, until, _PAGE_LINES), 1):
+            for events in _pages(source, cursor, until, _PAGE_LINES):
                 self._print(cursor, events)
-                if count == _LAST_PAGES and cursor.token:
+                printed += bool(events)
+                if printed == _LAST_PAGES and cursor.token:
                     break
         except LogUnavailable as error:
             self._report(str(error))

@@ -27,6 +27,7 @@ from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
 from airflow_provider_neptune_ml.kinds import (
     DATA_PROCESSING,
     ENDPOINTS,
+    EXPORT,
     KINDS,
     MODEL_TRAINING,
     ResourceKind,
@@ -246,6 +247,31 @@ def test_what_the_triggerer_has_printed_a_worker_prints_no_more(
     assert lines_of(printed()) == ["[algo-1] only"]
 
 
+def test_of_what_the_triggerer_could_not_print_a_worker_prints_the_last_lines(
+    simulator: Simulator,
+    cloudwatch: CloudWatch,
+    printed: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A deferred task that fails in a worker ends with the last lines, not with all of them again."""
+    monkeypatch.setattr(logs, "_PAGE_LINES", 1)
+    simulator.seed("dataprocessing", "mine", status="InProgress")
+    description = simulator.describe("dataprocessing", "mine")
+    cloudwatch.write_stage(description, "processingJob", *map(str, range(9)))
+    simulator.fail("dataprocessing", "mine")
+    waits = trigger(kind="dataprocessing", print_log=True, failure_log_lines=2)
+    event = json.loads(json.dumps(first_event(waits).payload))
+    task = NeptuneMLDataProcessingJobSensor(
+        task_id="wait", job_id="mine", print_log=True, failure_log_lines=2
+    )
+    printed()
+
+    with pytest.raises(AirflowFailException, match="ended as Failed"):
+        task.execute_complete(context(), event)
+
+    assert lines_of(printed()) == ["[algo-1] 7", "[algo-1] 8"]
+
+
 def test_no_failure_lines_if_none_are_wanted(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """With failure_log_lines=0 and without print_log, AWS is not asked."""
     simulator.seed("dataprocessing", "mine", status="Failed")
@@ -282,6 +308,41 @@ def test_a_rescheduled_sensor_goes_on_where_its_last_poke_was(
     # Another try begins with the first.
     poke(keys, try_number=2)
     assert not lines_of(printed())[:-1]
+
+
+@pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2 does not tell the keys of the XComs it cleared")
+def test_a_rescheduled_sensor_catches_up(
+    simulator: Simulator,
+    cloudwatch: CloudWatch,
+    printed: Callable[[], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A poke that could not print all of a minute's lines leaves the rest, and no more, to the next."""
+    monkeypatch.setattr(logs, "_PAGE_LINES", 2)
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    cloudwatch.write_stage(simulator.describe("modeltraining", "mine"), "processingJob", *map(str, range(25)))
+    keys: list[str] = []
+    lines: list[str] = []
+    for _ in range(3):
+        poke(keys)
+        lines += lines_of(printed())
+
+    # Where one stops, the line may come again: another of the same millisecond may be missing.
+    assert sorted({*lines}, key=lines.index) == [f"[algo-1] {number}" for number in range(25)]
+    assert len(lines) <= 25 + 2
+
+
+def test_an_earlier_stage_that_is_read_does_not_hold_up_the_position(answers: list[bytes | None]) -> None:
+    """The next poke goes on with the stage at work, though the first page of one before it was empty."""
+    new = 1_770_000_900_000
+    answers += [events(token="a"), events(1, at=new), events(), events()]
+    tuning = {"status": "InProgress", "processingJob": {**PART, "status": "Completed"}, "hpoJob": PART}
+    log = task_log(Printed(), kind=MODEL_TRAINING, start=logs.Position(1_770_000_000_000, 1))
+    poll(log, tuning, MODEL_TRAINING)
+
+    log.settle(tuning, failed=False, seconds=30)
+
+    assert log.position.start == new + 1 - logs.OVERLAP_MS
 
 
 def poke(keys: list[str], *, try_number: int = 1) -> None:
@@ -396,6 +457,22 @@ def test_without_a_link_the_table_knows() -> None:
     assert streams_of(processing, {"name": 7, "cloudwatchLogUrl": {}}) is None
 
 
+def test_an_export_has_a_log_once_it_has_a_link(cloudwatch: CloudWatch) -> None:
+    """The streams of AWS Batch don't have the job's name: nothing is read before the reply has their link."""
+    cloudwatch.write("/aws/batch/job", "neptune-export/default/1", "of the export")
+    link = f"{CONSOLE}#logEventViewer:group=/aws/batch/job;stream=neptune-export/default/1"
+    said = Printed()
+    log = task_log(said, kind=EXPORT)
+
+    poll(log, {"status": "pending", "exportJob": {"name": "mine"}}, EXPORT)
+    poll(log, {"status": "running", "exportJob": {"name": "mine", "cloudwatchLogUrl": link}}, EXPORT)
+
+    assert said.lines == [
+        "Export job 'mine': CloudWatch log (/aws/batch/job, neptune-export/default/1)",
+        "[neptune-export/default/1] of the export",
+    ]
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
 def test_links_of_the_simulator_lead_to_the_same(simulator: Simulator, kind: ResourceKind) -> None:
     """What the simulator gives as links is where the table has the logs."""
@@ -460,15 +537,15 @@ def test_an_empty_page_for_ever(answers: list[bytes | None], monkeypatch: pytest
     assert len(said.lines) <= 2
 
 
-def test_throttled(answers: list[bytes | None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A throttled reader backs off and says nothing; then it goes on where it was."""
+@pytest.mark.parametrize(
+    "answer", [refusal("ThrottlingException", "Rate exceeded"), None], ids=["throttled", "connection_lost"]
+)
+def test_transient_errors(
+    answers: list[bytes | None], answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that is throttled, or cut off, backs off and says nothing; then it goes on where it was."""
     monkeypatch.setattr(logs, "_SHORTEST_PAUSE_SECONDS", 0.01)
-    answers += [
-        events(1, token="a"),
-        refusal("ThrottlingException", "Rate exceeded"),
-        refusal("ThrottlingException", "Rate exceeded"),
-        events(2),
-    ]
+    answers += [events(1, token="a"), answer, answer, events(2)]
     said = Printed()
     log = task_log(said)
 
@@ -493,11 +570,10 @@ def test_throttled(answers: list[bytes | None], monkeypatch: pytest.MonkeyPatch)
         ),
         (refusal("InvalidParameterException", "no"), "InvalidParameterException: no"),
         (reply(200, {"events": [], "message": "x" * 17_000_000}), "ReplyTooLongError: more than 16000000"),
-        (None, "ConnectionClosedError: "),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_what_is_wrong_is_one_line(answers: list[bytes | None], answer: bytes | None, line: str) -> None:
+def test_what_is_wrong_is_one_line(answers: list[bytes | None], answer: bytes, line: str) -> None:
     """Whatever is wrong is said once in a wait, in one line; the wait neither fails nor is it late."""
     answers.append(answer)
     said = Printed()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
 from botocore.config import Config
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import ClientError, ConnectionClosedError, NoCredentialsError, ReadTimeoutError
 
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.hooks.errors import is_transient
@@ -89,7 +89,9 @@ class LogSource:
                 f"no AWS credentials (aws_conn_id={self._aws_conn_id!r}); with them, {PERMISSION} is needed"
             )
         if not isinstance(error, ClientError):
-            return LogUnavailable(f"{type(error).__name__}: {one_line(error)}")
+            # Where no connection is made at all, the network has to be set up.
+            is_lost = isinstance(error, (ConnectionClosedError, ReadTimeoutError))
+            return LogUnavailable(f"{type(error).__name__}: {one_line(error)}", later=is_lost)
         said = error.response.get("Error", {})
         code, message = said.get("Code", ""), one_line(said.get("Message", ""))
         if code in _DENIED:

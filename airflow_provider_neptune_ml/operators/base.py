@@ -136,7 +136,8 @@ class NeptuneMLOperator(NeptuneMLTask):
             failure = NeptuneMLFailedError(self.kind, event["resource_id"], event["description"])
             self.xcoms.finish(task_instance_of(context), failure.description)
             if not event.get("log_is_printed"):
-                self._print_rest(self._log_of(failure.resource_id), context, failure.description, failed=True)
+                log = task_log_of(self, failure.resource_id, is_failure=True)
+                self._print_rest(log, context, failure.description, failed=True)
             raise failure
         if event["status"] != "success":
             if event["status"] == "timeout":

@@ -211,7 +211,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
         if event["status"] == "failed":
             self.xcoms.finish(task_instance_of(context), event["description"])
             if not event.get("log_is_printed"):
-                log = task_log_of(self, event["resource_id"])
+                log = task_log_of(self, event["resource_id"], is_failure=True)
                 self._print_rest(log, context, event["description"], failed=True)
         if event["status"] in _ERRORS:
             raise _ERRORS[event["status"]](event["message"])
