@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -90,7 +91,8 @@ class Clients:
 
     def _query_client(self) -> BaseClient:
         client = self._built(QUERY_CONFIG)
-        bound_replies(client, f"/{GREMLIN.name}")
+        # Its time is the caller's.
+        bound_replies(client, f"/{GREMLIN.name}", seconds=math.inf)
         return client
 
     def _once(self, name: str, build: Callable[[], T]) -> T:

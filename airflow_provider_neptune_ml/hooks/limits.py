@@ -86,10 +86,11 @@ class _Body:
 class _BoundedSession:
     """A client's HTTP session that gives up replies which are too long, to requests below a path."""
 
-    def __init__(self, session: _Session, path: str, longest: int, part: int) -> None:
+    def __init__(self, session: _Session, path: str, longest: int, seconds: float, part: int) -> None:
         self._session = session
         self._path = path
         self._longest = longest
+        self._seconds = seconds
         self._part = part
 
     def send(self, request: AWSPreparedRequest) -> AWSResponse:
@@ -100,7 +101,7 @@ class _BoundedSession:
         request.stream_output = True
         response: Any = self._session.send(request)
         try:
-            content = _read(response.raw, request.url, self._longest, self._part)
+            content = _read(response.raw, request.url, self._longest, self._seconds, self._part)
         except (ReadTimeoutError, ResponseParserError):
             response.raw.close()
             raise
@@ -118,7 +119,11 @@ class _BoundedSession:
 
 
 def bound_replies(
-    client: Any, path: str, longest: int = _LONGEST_REPLY_BYTES, part: int = _PART_BYTES
+    client: Any,
+    path: str,
+    longest: int = _LONGEST_REPLY_BYTES,
+    seconds: float = _LONGEST_REPLY_SECONDS,
+    part: int = _PART_BYTES,
 ) -> None:
     """
     Have a client give up replies that are too long.
@@ -126,13 +131,15 @@ def bound_replies(
     :param client: the client.
     :param path: how the paths of the requests begin that it is about.
     :param longest: how many bytes are too many.
+    :param seconds: how long a body may take.
     :param part: how many are read before the time is looked at.
     """
-    client._endpoint.http_session = _BoundedSession(client._endpoint.http_session, path, longest, part)
+    session = client._endpoint.http_session
+    client._endpoint.http_session = _BoundedSession(session, path, longest, seconds, part)
 
 
-def _read(raw: Any, url: str, longest: int, part_bytes: int) -> bytes:
-    parts, size, until = [], 0, time.monotonic() + _LONGEST_REPLY_SECONDS
+def _read(raw: Any, url: str, longest: int, seconds: float, part_bytes: int) -> bytes:
+    parts, size, until = [], 0, time.monotonic() + seconds
     for part in raw.stream(part_bytes):
         parts.append(part)
         size += len(part)

@@ -61,6 +61,12 @@ def endless(client: socket.socket, over: threading.Event) -> None:
         client.sendall(CHUNK)
 
 
+def in_parts(client: socket.socket, _: threading.Event) -> None:
+    """Answer a query, with a body that is read in several parts."""
+    body = b'{"result": {"data": ["' + b"x" * 1000 + b'"]}}'
+    client.sendall(HEAD + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
 @contextmanager
 def cluster(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> Iterator[None]:
     """Have a cluster that answers like that."""
@@ -158,6 +164,21 @@ def test_reply_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with cluster(monkeypatch, body_in_bytes), pytest.raises(NeptuneMLUnreachableError, match="no answer"):
         NeptuneMLHook(config=ONCE).describe("modeltraining", "mine")
+
+
+def test_result_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body of a query's reply has the time that its caller gives it, not a minute."""
+    clock = iter(range(0, 10**6, 59))
+    monkeypatch.setattr(limits, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    with cluster(monkeypatch, in_parts):
+        assert NeptuneMLHook().gremlin("g.V().id()", timeout=600) == ["x" * 1000]
+
+
+def test_result_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query whose reply is not complete by then ends with the limit of its caller."""
+    with cluster(monkeypatch, body_in_bytes), pytest.raises(NeptuneMLTimeoutError, match="no answer within"):
+        NeptuneMLHook().gremlin("g.V().id()", timeout=0.1)
 
 
 def test_reply_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
