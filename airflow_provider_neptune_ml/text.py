@@ -6,11 +6,13 @@ import re
 
 MAX_LENGTH = 1000
 # Longer texts are cut before anything else is done to them: a reply may have megabytes.
-_LONGEST_READ = 4 * MAX_LENGTH
+LONGEST_READ = 4 * MAX_LENGTH
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
+# user:password@ of a URL, also where the password has a slash, or a quote; not of one with an @ in its path
+URL_CREDENTIALS = re.compile(r"//(?:(?![^\s/@?#:]*(?::\d+)?[/?#])[^\s\"'<>]*|[^\s/]+)@")
+URL_MASK = "//***@"
 _SECRETS = (
-    # user:password@ of a URL, also where the password has a slash; not of one with a port and an @ behind it
-    (re.compile(r"://(?![^\s/@?#:]*(?::\d+)?[/?#])[^\s\"'<>]*@"), "://***@"),
+    (URL_CREDENTIALS, URL_MASK),
     # the same without a scheme; not an ARN, alone or as a value, which may end in a person's address
     (re.compile(r"(?:^|(?<=[\s\"'(\[{<,]))(?!(?:[\w-]+[:=])?arn:)[^\s\"'/@:]+:(?!//)[^\s\"'<>]*@"), "***@"),
     # http.client's error has the whole header, which may be a session token
@@ -33,7 +35,7 @@ def one_line(text: object) -> str:
 
     A line break would forge a line of the log, and an escape sequence or a bidirectional mark its look.
     """
-    words = " ".join(_ANSI.sub("", str(text)[:_LONGEST_READ]).split())
+    words = " ".join(_ANSI.sub("", str(text)[:LONGEST_READ]).split())
     line = "".join(character for character in words if character.isprintable())
     for pattern, replacement in _SECRETS:
         line = pattern.sub(replacement, line)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from airflow_provider_neptune_ml.kinds import ID_RULE, is_valid_id
+from airflow_provider_neptune_ml.text import LONGEST_READ, URL_CREDENTIALS, URL_MASK
 
 _ID_WORDS = f"{ID_RULE}, and not 'None', which a template makes of a missing value"
 # About 30 years: what is longer overflows a date, or a sleep.
@@ -30,7 +31,6 @@ _MAX_COUNT = 2**31 - 1
 # As many as one reply of CloudWatch Logs holds.
 _MAX_LOG_LINES = 10_000
 _MAX_SHOWN = 200
-_CREDENTIALS = re.compile(r"//[^/\s@]+@")
 _MASK = "***"
 
 
@@ -241,7 +241,7 @@ def _holds_template(value: object) -> bool:
 def cut(value: object) -> str:
     """Return a value for a message: of bounded length, and without a user's credentials in a URL."""
     try:
-        text = _CREDENTIALS.sub(f"//{_MASK}@", repr(value))
+        text = URL_CREDENTIALS.sub(URL_MASK, repr(value)[:LONGEST_READ])
     except (ValueError, RecursionError):  # a number of thousands of digits
         return f"<{type(value).__name__}>"
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
@@ -399,7 +399,7 @@ def _options(value: Any) -> Any:
 def _without_credentials(option: Any) -> Any:
     if isinstance(option, Mapping):
         return {key: _without_credentials(item) for key, item in option.items()}
-    return _CREDENTIALS.sub(f"//{_MASK}@", option) if isinstance(option, str) else option
+    return URL_CREDENTIALS.sub(URL_MASK, option) if isinstance(option, str) else option
 
 
 def _restored_options(value: Any, path: str = "") -> Any:
@@ -433,7 +433,7 @@ def _first_option_fault(options: Mapping[Any, Any], path: str = "") -> str:
 
 
 def _task_option_fault(options: Any) -> str:
-    if _CREDENTIALS.search(_as_json(options) or ""):
+    if URL_CREDENTIALS.search(_as_json(options) or ""):
         return f"without a user and password in a URL: {_FOR_SECRETS}"
     if isinstance(options, Mapping) and "proxies" in options:
         return f"without proxies, in which a password may be: {_FOR_SECRETS}"

@@ -460,6 +460,7 @@ def trigger_of(task: NeptuneMLStartOperator) -> str:
     [
         {"proxies": PROXIES},
         {"user_agent_extra": f"see http://user:{PASSWORD}@proxy"},
+        {"user_agent_extra": f"see http://user:{PASSWORD}/x@proxy"},
         f"{{{{ {{'proxies': {{'https': 'http://user:{PASSWORD}@proxy'}}}} }}}}",
     ],
 )

@@ -25,6 +25,7 @@ NOT_AUTHORIZED = (
         ("Zeit\u00fcberschreitung \u2713", "Zeit\u00fcberschreitung \u2713"),
         (5, "5"),
         ("proxy http://u:p/w@d@proxy:3128 failed", "proxy http://***@proxy:3128 failed"),
+        ("proxy http://u:p'w@d@proxy:3128 failed", "proxy http://***@proxy:3128 failed"),
         ("Failed to parse: u:PW@host", "Failed to parse: ***@host"),
         ("http://socks5://u:PW@host", "http://***@host"),
         ("Invalid header value b'token\\n'", "Invalid header value"),

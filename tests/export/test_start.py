@@ -117,6 +117,7 @@ def test_templates(simulator: Simulator, native: bool) -> None:
         ({"expected_bucket_owner": "me"}, "expected_bucket_owner='me' must be the id of an AWS account"),
         ({"export_api_url": "api.example.com/v1"}, "must be the full invoke URI of the export service"),
         ({"export_api_url": "https://me:pa55word@api/v1"}, r"export_api_url='https://\*\*\*@api/v1' must be"),
+        ({"export_api_url": "https://me:pa55/word@api"}, r"export_api_url='https://\*\*\*@api' must be"),
         (
             {"params": {"cloneCluster": True}},
             "give the export.s as export_params",
@@ -459,10 +460,11 @@ def test_region_of_the_invoke_uri(monkeypatch: pytest.MonkeyPatch, host: str, re
 def test_no_service(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an address, the error says where to give it; a wrong one in the connection is named there."""
     connection = connect(monkeypatch, simulator.connection)
-    connection["extra"]["export_api_url"] = "nowhere"
-    connect(monkeypatch, connection)
-    with pytest.raises(NeptuneMLConfigurationError, match="'nowhere', in the extra of connection"):
-        NeptuneMLExportHook().describe("export", "mine")
+    for url, shown in {"nowhere": "nowhere", "https://me:pa55/word@api/v1": r"https://\*\*\*@api/v1"}.items():
+        connection["extra"]["export_api_url"] = url
+        connect(monkeypatch, connection)
+        with pytest.raises(NeptuneMLConfigurationError, match=f"'{shown}', in the extra of connection"):
+            NeptuneMLExportHook().describe("export", "mine")
 
     del connection["extra"]["export_api_url"]
     connect(monkeypatch, connection)
