@@ -118,13 +118,18 @@ def validate_alternatives(
     raise ValueError(f"{values} given: must be {choices}, not both")
 
 
+def member_of(argument: str) -> str:
+    """Return the member of a request, in snake_case, that an argument gives: ``params`` are Airflow's own."""
+    return argument.removeprefix("export_")
+
+
 def validate_additional_parameters(additional: object, names: Iterable[str]) -> None:
     """
     Check that request members are not given in two ways.
 
     :raises ValueError: names the first that has an argument of its own.
     """
-    own = {name.replace("_", ""): name for name in names}
+    own = {member_of(name).replace("_", ""): name for name in names}
     for member in additional if isinstance(additional, Mapping) else ():
         if name := own.get(str(member).casefold()):
             raise ValueError(

@@ -21,6 +21,7 @@ from airflow_provider_neptune_ml.operators.base import NeptuneMLStartOperator, N
 from airflow_provider_neptune_ml.operators.ownership import UnconsumedMarker
 from airflow_provider_neptune_ml.operators.submission import Submission, Submitted
 from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.validation import member_of
 
 if TYPE_CHECKING:
     from airflow_provider_neptune_ml.compat import Context
@@ -96,7 +97,7 @@ class ExportSubmission(Submission):
     def _send_once(self) -> Mapping[str, Any]:
         task = self._task
         self._kill.raise_if_received()
-        request = {name.removeprefix("export_"): getattr(task, name) for name in task.request_parameters}
+        request = {member_of(name): getattr(task, name) for name in task.request_parameters}
         sent: Future[Mapping[str, Any]] = Future()
         try:
             in_daemon(
@@ -115,7 +116,10 @@ class ExportSubmission(Submission):
                     " the request was not sent again; a retry of the task sends another."
                 )
             raise
-        except BaseException:
+        except BaseException as error:
+            if sent.done() and error is sent.exception():
+                # The call's own: once it has sent the request, it raises nothing but the above.
+                raise
             # Airflow's signal handlers have raised: a kill on Airflow 2, and a time-out.
             if not sent.cancel():
                 self._may_have_started = True

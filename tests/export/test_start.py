@@ -16,6 +16,7 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
 )
 from airflow_provider_neptune_ml.hooks.export import NeptuneMLExportHook
+from airflow_provider_neptune_ml.operators.export import NeptuneMLStartExportJobOperator
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from airflow_provider_neptune_ml.simulator.auth import EXAMPLE_CREDENTIAL
 from tests.conftest import ONCE, connect
@@ -127,6 +128,7 @@ def test_templates(simulator: Simulator, native: bool) -> None:
             "params has endpoint, profile: params are Airflow.s own",
         ),
         ({"additional_parameters": {"jobSize": "large"}}, "has an argument of its own: job_size"),
+        ({"additional_parameters": {"params": {}}}, "has an argument of its own: export_params"),
     ],
 )
 def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -211,6 +213,23 @@ def test_refusal(simulator: Simulator) -> None:
         "Export job not started: 403 AccessDeniedException: The caller is not authorized to perform this"
         " operation. The IAM principal of aws_conn_id ('aws_default') needs the permission execute-api:Invoke"
     )
+    assert where["task_state_store"] == {}
+
+
+def test_start_that_can_not_be_sent(simulator: Simulator) -> None:
+    """After an error of the request's own, by which nothing was sent, no retry says that something was."""
+
+    class WithName(NeptuneMLStartExportJobOperator):
+        """It has a parameter that the service does not take."""
+
+        request_parameters = (*NeptuneMLStartExportJobOperator.request_parameters, "job_name")
+        job_name = "films"
+
+    where = last_try()
+    with pytest.raises(ValueError, match="StartExportJob takes no job_name"):
+        WithName(task_id="export", output_s3_path=OUTPUT, deferrable=False).execute(where)
+
+    assert not simulator.calls(START)
     assert where["task_state_store"] == {}
 
 
