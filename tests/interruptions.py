@@ -15,6 +15,7 @@ import pytest
 from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import NeptuneMLKilledError
 from airflow_provider_neptune_ml.simulator import Simulator
+from tests.contexts import running
 
 
 class Interrupted(BaseException):
@@ -138,6 +139,7 @@ def execute(task: Any, where: Any, ended: type[BaseException]) -> None:
         task.execute(where)
     except (ended, NeptuneMLKilledError):
         if ended is TIME_IS_OVER:
-            task.on_kill()
+            with running(where):
+                task.on_kill()
     else:
         pytest.fail("The task succeeded.")

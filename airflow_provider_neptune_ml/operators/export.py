@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow_provider_neptune_ml import cancellation
 from airflow_provider_neptune_ml.background import in_daemon
 from airflow_provider_neptune_ml.base import TemplatedDict, TemplatedText
-from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
+from airflow_provider_neptune_ml.compat import AirflowTaskTimeout, get_current_context
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLError,
     NeptuneMLTimeoutError,
@@ -235,19 +236,52 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
                 " export_params"
             )
 
+    def execute_complete(self, context: Context, event: Mapping[str, Any] | None = None) -> str | None:
+        """Resume the task, and note whether the trigger has cancelled the export."""
+        if event and event.get("is_cancelled"):
+            self.kill.acknowledge(event["resource_id"])
+        return super().execute_complete(context, event)
+
+    def on_kill(self) -> None:
+        """Cancel the export as any job. A retry may follow a time-out: Airflow calls this after it."""
+        super().on_kill()
+        # Not in a signal handler, which may have come in the middle of another request to the store.
+        if isinstance(sys.exc_info()[1], AirflowTaskTimeout):
+            with suppress(Exception):
+                self._leave_to_no_retry(get_current_context())
+
     @contextmanager
     def _cancel_on_error(self, context: Context) -> Iterator[None]:
-        """Leave an export that timed out to no retry."""
+        """Leave an export that timed out to a retry only if it could not be cancelled."""
         with super()._cancel_on_error(context):
             try:
                 yield
-            except (AirflowTaskTimeout, NeptuneMLTimeoutError):
-                if self._is_ours and self.cancel_on_timeout:
-                    # It is cancelled, and what it is called until it has ended is not documented: a retry
-                    # would wait for its end.
-                    with suppress(Exception):
-                        UnconsumedMarker(context).delete()
+            except NeptuneMLTimeoutError:
+                with suppress(Exception):
+                    self._leave_to_no_retry(context)
                 raise
+
+    def _cancel_late(self) -> str:
+        """Do as for any job, and note whether the cancellation was accepted."""
+        job_id = self.kill.target.resource_id
+        if job_id is None or not self.cancel_on_timeout:
+            return super()._cancel_late()
+
+        def stop() -> bool:
+            if accepted := self.hook.stop(self.kind, job_id):
+                self.kill.acknowledge(job_id)
+            return accepted
+
+        return cancellation.cancel_late(self.kind, lambda: self.retry(stop, self.kind.name_of(job_id)))
+
+    def _leave_to_no_retry(self, context: Context) -> None:
+        """
+        Have no retry adopt an export whose cancellation was accepted.
+
+        What such an export is called until it has ended is not documented: a retry would wait for its end.
+        """
+        if self.kill.is_acknowledged:
+            UnconsumedMarker(context).delete()
 
     def _finish(self, context: Context, resource_id: str, description: Mapping[str, Any]) -> str:
         super()._finish(context, resource_id, description)

@@ -71,6 +71,11 @@ class Kill:
         self._outcome = outcome or self._outcome or ""
 
     @property
+    def is_acknowledged(self) -> bool:
+        """Whether the cancellation of the target was accepted."""
+        return self._acknowledged_id is not None and self._acknowledged_id == self.target.resource_id
+
+    @property
     def is_received(self) -> bool:
         """Whether the task was killed."""
         return self._outcome is not None

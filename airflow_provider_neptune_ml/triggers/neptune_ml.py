@@ -163,6 +163,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         self.hook_parameters = hook_parameters or {}
         self._unresolved = ""
         self._ends_at: float | None = None
+        self._is_cancelled = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the class and its arguments, all plain JSON."""
@@ -215,7 +216,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             if self.cancel_on_timeout is not None:
                 error.add_sentence(await _promptly(self._cancel_late()))
             await self._xcoms.finish()
-            return await self._failure("timeout", str(error))
+            return await self._failure("timeout", str(error), is_cancelled=self._is_cancelled)
         except NeptuneMLFailedError as error:
             await self._print_rest(log, error.description, failed=True)
             return await self._failure(
@@ -375,12 +376,13 @@ class NeptuneMLJobTrigger(BaseTrigger):
         budget = RetryBudget(kind.name_of(self.resource_id), self.unreachable_timeout, self.log)
 
         async def request() -> bool:
-            return await retry_transient_async(
+            self._is_cancelled = await retry_transient_async(
                 lambda: with_hook(self.hook_parameters, lambda hook: hook.stop(kind, self.resource_id)),
                 budget,
                 sleep=asyncio.sleep,
                 now=time.time,
             )
+            return self._is_cancelled
 
         return await cancellation.cancel_late_async(kind, request if self.cancel_on_timeout else None)
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_neptune_ml.compat import AirflowTaskTimeout
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
@@ -31,10 +30,12 @@ from tests.interruptions import (
     however_ended,
     interrupted,
 )
-from tests.sdk import DAG
+from tests.modes import first_event, rebuild
+from tests.sdk import DAG, TaskDeferred
 
 pytestmark = pytest.mark.usefixtures("connection")
 
+MODES = pytest.mark.parametrize("mode", ["worker", "triggerer", "no triggerer", "execution_timeout"])
 CLUSTER = "mycluster.cluster-c1.eu-west-1.neptune.amazonaws.com"
 
 
@@ -303,19 +304,50 @@ def test_failed_wait_is_released_to_the_retry(simulator: Simulator) -> None:
     assert submit(retry(where), wait_for_completion=False) == job
 
 
-@pytest.mark.parametrize("cancel_on_timeout", [True, False])
-@pytest.mark.parametrize("by_airflow", [True, False])
-def test_retry_after_a_timeout(simulator: Simulator, by_airflow: bool, cancel_on_timeout: bool) -> None:
-    """An export that timed out is being cancelled, whatever its status: it is not adopted."""
-    task, where = start(retries=2, timeout=0, cancel_on_timeout=cancel_on_timeout), last_try()
-    if by_airflow:
+def timed_out(where: Any, mode: str, **arguments: Any) -> None:
+    """Have a try time out, in one of the places where it may."""
+    task = start(retries=2, timeout=0, deferrable=mode.endswith("triggerer"), **arguments)
+    if mode == "execution_timeout":
         during(task.hook.conn, GET, end(task, TIME_IS_OVER))
-    with pytest.raises((AirflowTaskTimeout, NeptuneMLTimeoutError)):
-        task.execute(where)
+        execute(task, where, TIME_IS_OVER)
+        return
+
+    def run() -> None:
+        try:
+            task.execute(where)
+        except TaskDeferred as deferred:
+            if mode == "no triggerer":
+                task.resume_execution("__fail__", {"error": "Trigger timeout"}, where)
+            trigger = rebuild(*deferred.trigger.serialize())
+            trigger.task_instance = where["ti"]
+            task.resume_execution(deferred.method_name, {"event": first_event(trigger).payload}, where)
+
+    with pytest.raises(NeptuneMLTimeoutError):
+        run()
+
+
+@MODES
+@pytest.mark.parametrize("cancel_on_timeout", [True, False])
+def test_retry_after_a_timeout(simulator: Simulator, mode: str, cancel_on_timeout: bool) -> None:
+    """An export that timed out is being cancelled, whatever its status: it is not adopted."""
+    where = last_try()
+    timed_out(where, mode, cancel_on_timeout=cancel_on_timeout)
     job = started(simulator)
     simulator.set_status("export", job, "running")
 
     assert (submit(retry(where), wait_for_completion=False) == job) is not cancel_on_timeout
+
+
+@MODES
+def test_retry_after_a_timeout_that_could_not_cancel(simulator: Simulator, mode: str) -> None:
+    """An export whose cancellation was refused keeps running: the retry adopts it, and starts no other."""
+    simulator.add_fault(Fault("access_denied", operation=CANCEL, times=None))
+    where = last_try()
+    timed_out(where, mode)
+    job = started(simulator)
+
+    assert submit(retry(where), wait_for_completion=False) == job
+    assert list(statuses(simulator)) == [job]
 
 
 def test_timeout_between_two_attempts(
