@@ -534,10 +534,13 @@ class NeptuneMLStartOperator(ReportsLineage, NeptuneMLOperator):
         resource_id = self.kill.target.resource_id
         if resource_id is None or not self.cancel_on_timeout:
             return cancellation.cancel_late(self.kind, None)
-        name = self.kind.name_of(resource_id)
-        return cancellation.cancel_late(
-            self.kind, lambda: self.retry(lambda: self.hook.stop(self.kind, resource_id), name)
-        )
+
+        def stop() -> bool:
+            if is_accepted := self.hook.stop(self.kind, resource_id):
+                self.kill.acknowledge(resource_id)
+            return is_accepted
+
+        return cancellation.cancel_late(self.kind, lambda: self.retry(stop, self.kind.name_of(resource_id)))
 
 
 @cache

@@ -261,19 +261,6 @@ class NeptuneMLStartExportJobOperator(NeptuneMLExportTask, NeptuneMLStartOperato
                     self._leave_to_no_retry(context)
                 raise
 
-    def _cancel_late(self) -> str:
-        """Do as for any job, and note whether the cancellation was accepted."""
-        job_id = self.kill.target.resource_id
-        if job_id is None or not self.cancel_on_timeout:
-            return super()._cancel_late()
-
-        def stop() -> bool:
-            if accepted := self.hook.stop(self.kind, job_id):
-                self.kill.acknowledge(job_id)
-            return accepted
-
-        return cancellation.cancel_late(self.kind, lambda: self.retry(stop, self.kind.name_of(job_id)))
-
     def _leave_to_no_retry(self, context: Context) -> None:
         """
         Have no retry adopt an export whose cancellation was accepted.
