@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -25,6 +27,11 @@ NAME = "neptune-ml"
 # answer slowly must not fill the triggerer with threads.
 _THREADS = 64
 _THREADS_OF_ONE_PURPOSE = 8
+# Each busy thread keeps Python's lock from the event loop, 5 ms at a time. Where a cluster answers at once,
+# more threads than these get nothing done sooner.
+_POLLING_THREADS = 2
+# Where none of their calls has ended for so long, the cluster is slow: another thread may join them.
+_SLOW_SECONDS = 0.1
 # Starting one costs the event loop more than a call does.
 _IDLE_SECONDS = 10.0
 
@@ -43,18 +50,29 @@ class Threads:
 
     :param limit: how many there are at most.
     :param limit_of_one: how many of them work for the same purpose at most; the rest is left to others.
+    :param at_once: how many of them do as long as their calls end soon (default: as many).
     """
 
-    def __init__(self, limit: int = _THREADS, limit_of_one: int = _THREADS_OF_ONE_PURPOSE) -> None:
+    def __init__(
+        self,
+        limit: int = _THREADS,
+        limit_of_one: int = _THREADS_OF_ONE_PURPOSE,
+        at_once: int = _THREADS_OF_ONE_PURPOSE,
+    ) -> None:
         self._limit = limit
         self._limit_of_one = limit_of_one
+        self._at_once = at_once
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[_Call]] = {}
         self._handed: SimpleQueue[tuple[str, _Call]] = SimpleQueue()
         # Calls that were handed to a thread and have not ended, by purpose.
         self._busy: Counter[str] = Counter()
+        # When a call was handed to a thread, or ended, for the last time; by purpose.
+        self._moved_at: dict[str, float] = {}
         # Threads to which nothing was handed.
         self._idle = 0
+        # Whether it will be looked again soon if another thread is needed.
+        self._is_looked_again = False
 
     def submit(self, purpose: str, run: Callable[[], T]) -> Future[T]:
         """Run a call in a thread as soon as there is one for its purpose."""
@@ -71,8 +89,9 @@ class Threads:
     def _hand_out(self) -> None:
         """Hand calls to threads as far as the limits allow, to each purpose in turn."""
         while self._busy.total() < self._limit:
-            purpose = next((name for name in self._waiting if self._busy[name] < self._limit_of_one), None)
+            purpose = next(filter(self._may_have_another, self._waiting), None)
             if purpose is None:
+                self._look_again_soon()
                 return
             if self._idle:
                 self._idle -= 1
@@ -86,6 +105,28 @@ class Threads:
             if calls:
                 self._waiting[purpose] = calls
             self._busy[purpose] += 1
+            self._moved_at[purpose] = time.monotonic()
+
+    def _may_have_another(self, purpose: str) -> bool:
+        """Tell whether one more thread may work for a purpose."""
+        busy = self._busy[purpose]
+        return busy < self._limit_of_one and (
+            busy < self._at_once or time.monotonic() > self._moved_at[purpose] + _SLOW_SECONDS
+        )
+
+    def _look_again_soon(self) -> None:
+        if not self._waiting or self._is_looked_again or self._at_once >= self._limit_of_one:
+            return
+        timer = threading.Timer(_SLOW_SECONDS, self._look_again)
+        timer.daemon = True
+        with suppress(RuntimeError):  # the process has too many threads
+            timer.start()
+            self._is_looked_again = True
+
+    def _look_again(self) -> None:
+        with self._lock:
+            self._is_looked_again = False
+            self._hand_out()
 
     def _work(self) -> None:
         while True:
@@ -103,8 +144,9 @@ class Threads:
             del call
             with self._lock:
                 self._busy[purpose] -= 1
+                self._moved_at[purpose] = time.monotonic()
                 if not self._busy[purpose]:
-                    del self._busy[purpose]
+                    del self._busy[purpose], self._moved_at[purpose]
                 self._idle += 1
                 self._hand_out()
 
@@ -120,7 +162,7 @@ class _Purpose(Executor):
         return self._threads.submit(self._purpose, partial(run, *args, **kwargs))
 
 
-_POLLS, _KILLS, _AIRFLOW = Threads(), Threads(), Threads()
+_POLLS, _KILLS, _AIRFLOW = Threads(at_once=_POLLING_THREADS), Threads(), Threads()
 # Few: what they print takes time from the event loop, and CloudWatch throttles at some requests a second.
 LOGS = Threads(limit=8, limit_of_one=2)
 

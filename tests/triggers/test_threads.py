@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_neptune_ml.hooks.neptune_ml import shared_hook
 from airflow_provider_neptune_ml.simulator import Simulator
+from airflow_provider_neptune_ml.triggers import threads
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from airflow_provider_neptune_ml.triggers.threads import NAME, Threads, with_hook
 from tests.contexts import KEY
@@ -75,13 +76,13 @@ def test_kill_does_not_queue_behind_polls(simulator: Simulator, left_as: LeftAs)
 
 def test_threads_that_can_not_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that had too many threads for a moment has its calls answered afterwards."""
-    threads = Threads(limit=2, limit_of_one=1)
+    pool = Threads(limit=2, limit_of_one=1)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", no_more)
         with pytest.raises(RuntimeError, match="start new thread"):
-            threads.submit("one", lambda: "lost")
+            pool.submit("one", lambda: "lost")
 
-    assert threads.submit("one", lambda: "answered").result(TIMEOUT_SECONDS) == "answered"
+    assert pool.submit("one", lambda: "answered").result(TIMEOUT_SECONDS) == "answered"
 
 
 def no_more(_: threading.Thread) -> None:
@@ -111,12 +112,26 @@ def most_at_once(settings: Sequence[Mapping[str, Any]], expected: int) -> int:
 
 
 def test_polls_share_few_threads() -> None:
-    """However many waits ask at once, eight threads do it, at the same time, and then end."""
+    """However many waits ask a slow cluster at once, eight threads do it, at the same time, and then end."""
     assert most_at_once([{}] * 5 * THREADS, THREADS) == THREADS
     for thread in threading.enumerate():
         if thread.name == NAME:
             thread.join(TIMEOUT_SECONDS)
             assert not thread.is_alive()
+
+
+def test_two_threads_for_a_cluster_that_answers_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as polls end soon, no third thread takes Python's lock from the event loop."""
+    monkeypatch.setattr(threads, "_SLOW_SECONDS", 3600.0)
+    pool, both, asking = Threads(at_once=2), threading.Barrier(2), set()
+
+    def ask() -> None:
+        asking.add(threading.get_ident())
+        both.wait(TIMEOUT_SECONDS)
+
+    for answer in [pool.submit("one", ask) for _ in range(40)]:
+        answer.result(TIMEOUT_SECONDS)
+    assert len(asking) == 2
 
 
 def test_threads_of_many_settings() -> None:
