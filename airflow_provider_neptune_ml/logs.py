@@ -330,6 +330,7 @@ class TaskLog:
     :param failure_log_lines: how many lines of the failed stage's log are printed when it has failed.
     :param start: where to begin (default: with the first event).
     :param delay: time in seconds before the first page is read (default: none).
+    :param has_room: tells whether another page may be read now; the next poll asks again (default: always).
     """
 
     def __init__(
@@ -343,11 +344,13 @@ class TaskLog:
         failure_log_lines: int,
         start: Position = FROM_THE_FIRST,
         delay: float = 0.0,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._kind = kind
         self._name = kind.name_of(resource_id)
         self._log = log
         self._submit = submit
+        self._has_room = has_room
         self._prints = print_log
         self._failure_lines = failure_log_lines
         self._start = start
@@ -374,7 +377,7 @@ class TaskLog:
         # Here, as threads may come late, and one after the other in any order.
         self._aim(progress.description)
         is_busy = self._reading is not None and not self._reading.done()
-        if not is_busy and time.monotonic() >= self._not_before:
+        if not is_busy and time.monotonic() >= self._not_before and self._has_room():
             self._reading = self._submit(self._read_page)
 
     def finish(self, description: Mapping[str, Any], *, failed: bool, seconds: float) -> Reading | None:

@@ -794,6 +794,18 @@ def test_arguments_as_text() -> None:
 # Late
 
 
+def test_no_queue_of_logs(cloudwatch: CloudWatch) -> None:
+    """Where all threads are at work, a poll has nothing read: the next one does, from where it was."""
+    cloudwatch.write(PROCESSING, "mine/a", "line")
+    said, room = Printed(), iter((False, True))
+    log = task_log(said, has_room=lambda: next(room))
+
+    poll(log)
+    assert said.lines == []
+    poll(log)
+    assert said.lines[1:] == ["[a] line"]
+
+
 def test_read_too_late() -> None:
     """What stood in the queue for the threads when its wait ended reads nothing any more."""
     handed: list[Callable[[Any], None]] = []

@@ -51,7 +51,7 @@ from airflow_provider_neptune_ml.retries import (
 )
 from airflow_provider_neptune_ml.text import one_line
 from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
-from airflow_provider_neptune_ml.triggers.threads import LOGS, in_thread, with_hook
+from airflow_provider_neptune_ml.triggers.threads import LOGS, in_thread, purpose_of, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
     AIRFLOW_CALLS_ON_KILL,
     CancelReason,
@@ -352,6 +352,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             start=max(start, Position(int(self.log_start * 1000))),
             # Not at the first poll: a triggerer may have begun a thousand waits by then.
             delay=_FIRST_LOG_SHARE * self.poll_interval,
+            has_room=lambda: LOGS.has_room(purpose_of(self.hook_parameters)),
         )
 
     async def _read_log(self, run: Callable[[Source], None]) -> None:

@@ -32,6 +32,8 @@ _THREADS_OF_ONE_PURPOSE = 8
 _POLLING_THREADS = 2
 # Where none of their calls has ended for so long, the cluster is slow: another thread may join them.
 _SLOW_SECONDS = 0.1
+# What may be left out is not handed to threads behind more calls than these.
+_FEW_WAITING = 20
 # Starting one costs the event loop more than a call does.
 _IDLE_SECONDS = 10.0
 
@@ -85,6 +87,11 @@ class Threads:
                 self._waiting.clear()
                 raise RuntimeError("can't start new thread")
         return future
+
+    def has_room(self, purpose: str) -> bool:
+        """Tell whether few calls wait for a thread for a purpose."""
+        with self._lock:
+            return len(self._waiting.get(purpose, ())) < _FEW_WAITING
 
     def _hand_out(self) -> None:
         """Hand calls to threads as far as the limits allow, to each purpose in turn."""
@@ -210,4 +217,9 @@ async def with_hook(
         return call(hook_of_trigger(parameters))
 
     chosen = threads or (_KILLS if urgent else _POLLS)
-    return await in_thread(run, chosen, json.dumps(parameters, sort_keys=True))
+    return await in_thread(run, chosen, purpose_of(parameters))
+
+
+def purpose_of(parameters: Mapping[str, Any]) -> str:
+    """Return the purpose of calls of the hook with these arguments, see :class:`Threads`."""
+    return json.dumps(parameters, sort_keys=True)

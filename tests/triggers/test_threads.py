@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -132,6 +133,17 @@ def test_two_threads_for_a_cluster_that_answers_soon(monkeypatch: pytest.MonkeyP
     for answer in [pool.submit("one", ask) for _ in range(40)]:
         answer.result(TIMEOUT_SECONDS)
     assert len(asking) == 2
+
+
+def test_room_for_what_may_be_left_out() -> None:
+    """What may wait for the next poll is not handed over behind many calls; other clusters have room."""
+    pool, answer = Threads(limit_of_one=1), threading.Event()
+    calls = [pool.submit("one", partial(answer.wait, TIMEOUT_SECONDS)) for _ in range(30)]
+
+    assert (pool.has_room("one"), pool.has_room("another")) == (False, True)
+    answer.set()
+    assert all(call.result(TIMEOUT_SECONDS) for call in calls)
+    assert pool.has_room("one")
 
 
 def test_threads_of_many_settings() -> None:
