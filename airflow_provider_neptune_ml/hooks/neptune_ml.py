@@ -22,7 +22,7 @@ from botocore.exceptions import ParamValidationError
 from botocore.loaders import Loader, create_loader
 
 from airflow_provider_neptune_ml import cancellation
-from airflow_provider_neptune_ml.compat import AirflowNotFoundException
+from airflow_provider_neptune_ml.compat import AIRFLOW_V_3_0_PLUS, AirflowNotFoundException
 from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLConfigurationError,
     NeptuneMLError,
@@ -175,11 +175,16 @@ class NeptuneMLHook(AwsBaseHook):
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
         from wtforms import BooleanField, StringField
 
+        def widget(field: Mapping[str, Any]) -> Any:
+            if "boolean" in field["schema"]["type"]:
+                return BooleanField(field["label"], description=field["description"], default=True)
+            return StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+
+        # Airflow 2 shows a stored false as the default, true, and stores that with any change of the rest.
         return {
-            name: BooleanField(field["label"], description=field["description"], default=True)
-            if "boolean" in field["schema"]["type"]
-            else StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            name: widget(field)
             for name, field in connection_form()["conn-fields"].items()
+            if AIRFLOW_V_3_0_PLUS or "boolean" not in field["schema"]["type"]
         }
 
     @classmethod
