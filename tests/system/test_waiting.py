@@ -173,17 +173,24 @@ def test_descriptions(run: DagRun) -> None:
 
 
 def test_links(restart: Restart, run: DagRun, cluster: Simulator) -> None:
-    """The UI has the links while a task is deferred, and wherever it ended, well or not."""
+    """The UI has the links while a task is deferred, and when its job has completed."""
     if TRIGGERER_TAKES_XCOMS:
         link = restart.links["SageMaker processing job"]
         assert link.startswith("https://console.aws.amazon.com/sagemaker/")
-    for job_id, tasks in {
-        "mine": ("deferred", "by_params"),
-        "broken": ("failed", "failed_without_worker"),
-    }.items():
-        urls = urls_of(MODEL_TRAINING, cluster.describe("modeltraining", job_id))
-        for task in tasks:
-            assert sorted(run.links(task).values()) == sorted(urls.values()), task
+    assert_links(run, cluster, "mine", "deferred", "by_params")
+
+
+def test_links_of_a_failure(run: DagRun, cluster: Simulator) -> None:
+    """The UI has the links of a failed task as well, wherever it failed."""
+    skip_if_lost(run)
+    assert_links(run, cluster, "broken", "failed", "failed_without_worker")
+
+
+def assert_links(run: DagRun, cluster: Simulator, job_id: str, *tasks: str) -> None:
+    """Assert that tasks have all links that the description of their job leads to."""
+    urls = urls_of(MODEL_TRAINING, cluster.describe("modeltraining", job_id))
+    for task in tasks:
+        assert sorted(run.links(task).values()) == sorted(urls.values()), task
 
 
 def skip_if_lost(run: DagRun) -> None:
