@@ -149,6 +149,7 @@ def test_runner_of_triggers() -> None:
     assert isinstance(runner.events, deque)
     assert runner.stop is False
     assert comms._pending == {}
+    assert type(comms).__annotations__["_pending"] == "dict[int, asyncio.Future]"
     assert "comms_decoder" in inspect.getsource(module.TriggerRunner.init_comms)
     assert "signal.signal(signal.SIGTERM, self._handle_signal)" in inspect.getsource(module.TriggerRunner.run)
 

@@ -73,8 +73,8 @@ class Threads:
         self._moved_at: dict[str, float] = {}
         # Threads to which nothing was handed.
         self._idle = 0
-        # Whether it will be looked again soon if another thread is needed.
-        self._is_looked_again = False
+        # Whether `_look_again` is going to be called.
+        self._looks_again = False
 
     def submit(self, purpose: str, run: Callable[[], T]) -> Future[T]:
         """Run a call in a thread as soon as there is one for its purpose."""
@@ -122,17 +122,18 @@ class Threads:
         )
 
     def _look_again_soon(self) -> None:
-        if not self._waiting or self._is_looked_again or self._at_once >= self._limit_of_one:
+        """Have another thread join where calls stay slow, though none ends and none is submitted."""
+        if self._looks_again or all(self._busy[name] >= self._limit_of_one for name in self._waiting):
             return
         timer = threading.Timer(_SLOW_SECONDS, self._look_again)
         timer.daemon = True
         with suppress(RuntimeError):  # the process has too many threads
             timer.start()
-            self._is_looked_again = True
+            self._looks_again = True
 
     def _look_again(self) -> None:
         with self._lock:
-            self._is_looked_again = False
+            self._looks_again = False
             self._hand_out()
 
     def _work(self) -> None:
