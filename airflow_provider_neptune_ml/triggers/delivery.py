@@ -87,7 +87,11 @@ class Delivery:
         await self._complete()
 
     async def close(self) -> None:
-        """Finish what is to be remembered, as the triggerer shuts down or the trigger is removed."""
+        """
+        Finish what is to be remembered, as the triggerer shuts down or the trigger is removed.
+
+        Where that is cancelled, it can be done again.
+        """
         if self._in_background:
             self._in_background.cancel()
         if runner := find_runner():
@@ -135,11 +139,13 @@ class Delivery:
     async def _shut_down(self) -> None:
         """Have remembered what the triggerer stores as it shuts down; no answer arrives any more."""
         memory, last = self._memory, None
-        if memory.can_write_without_answer and (stored := self._answered & memory.fired.keys()):
-            for job_id in stored:
+        if memory.can_write_without_answer:
+            for job_id in self._answered & memory.fired.keys():
                 del memory.fired[job_id]
             last = asyncio.ensure_future(memory.write())
-        if last or memory.is_writing:
+            # It is on its way then, if there is anything to write.
+            await asyncio.sleep(0)
+        if memory.is_writing:
             await asyncio.sleep(_LAST_WRITE_SECONDS)
         if last:
             last.cancel()

@@ -156,11 +156,16 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
         if self._delivery is None:
             return
-        task = asyncio.ensure_future(self._delivery.close())
-        while not task.done():
-            # Airflow cancels a trigger again each second until it has ended.
-            with suppress(asyncio.CancelledError):
-                await asyncio.shield(task)
+        is_closed = False
+        while not is_closed:
+            task = asyncio.ensure_future(self._delivery.close())
+            while not task.done():
+                # Airflow cancels a trigger again each second until it has ended.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.shield(task)
+            # Where an answer that can't come any more has ended the trigger, it closes before asyncio.run()
+            # cancels all tasks, this one too.
+            is_closed = not task.cancelled()
 
     async def _begin(self, memory: Memory, is_over: dict[str, bool]) -> None:
         """

@@ -42,11 +42,13 @@ class Supervisor(Store):
         self.answers_reads.set()
         self.answers_writes.set()
         self.asked = 0
+        self.reads: list[asyncio.Task[Any]] = []
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Return a value."""
         self.asked += 1
-        await self.answers_reads.wait()
+        self.reads.append(asyncio.ensure_future(self.answers_reads.wait()))
+        await self.reads[-1]
         return await super().aget(key, default)
 
     async def aset(self, key: str, value: Any) -> None:
@@ -103,6 +105,11 @@ def shut_down(runner: Any) -> None:
     """Signal the runner, as its supervisor does."""
     signal.raise_signal(signal.SIGTERM)
     assert runner.stop
+
+
+def closings() -> list[asyncio.Task[Any]]:
+    """Return the tasks that finish what is to be remembered."""
+    return [task for task in asyncio.all_tasks() if "Delivery.close" in str(task.get_coro())]
 
 
 async def fired(simulator: Simulator, runner: Any, job_id: str = "nightly-1") -> None:
@@ -221,6 +228,30 @@ def test_shutdown_as_it_stores(simulator: Simulator, runner: Any, monkeypatch: p
     asyncio.run(watch())
 
 
+def test_shutdown_cancels_all(simulator: Simulator, runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As asyncio ends, it cancels what finishes the memory of a trigger that has ended just before."""
+    monkeypatch.setattr(delivery, "_LAST_WRITE_SECONDS", 0.05)
+
+    async def watch() -> None:
+        store = Supervisor()
+        async with running(runner, trigger(store)):
+            await fired(simulator, runner)
+            store.answers_reads.clear()
+            asked = store.asked
+            sent(runner)
+            await until(lambda: store.asked > asked)
+            shut_down(runner)
+            # The end of the runner's reader: what waits for an answer is cancelled, and with it the trigger.
+            store.reads[-1].cancel()
+            while not closings():
+                await asyncio.sleep(0)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+        assert store.ended == ["nightly-1"]
+
+    asyncio.run(watch())
+
+
 def test_slow_look(simulator: Simulator, runner: Any) -> None:
     """An event is remembered while the same look still waits for another job's description."""
     store = Supervisor()
@@ -254,14 +285,12 @@ def test_last_write(simulator: Simulator, runner: Any, monkeypatch: pytest.Monke
             await until(lambda: store.written > written)
             shut_down(runner)
             task.cancel()
-            await until(waiting)
+            await until(closings)
             task.cancel()
             await asyncio.sleep(0)
             assert not task.done()
-            waiting()[0].cancel()
-
-    def waiting() -> list[asyncio.Task[Any]]:
-        return [task for task in asyncio.all_tasks() if "Delivery.close" in str(task.get_coro())]
+            monkeypatch.setattr(delivery, "_LAST_WRITE_SECONDS", 0.0)
+            closings()[0].cancel()
 
     asyncio.run(watch())
 
