@@ -67,8 +67,8 @@ def triggerer_hung(ground: DistributedGround, run: DagRun) -> None:
 @row
 def servers_restarted(ground: DistributedGround, run: DagRun) -> None:
     """
-    Redis is restarted and has lost its queues, then PostgreSQL; the Airflow processes that exit are
-    started again: each start has one job.
+    Redis is restarted and has lost its queues, after it both workers, then PostgreSQL; the Airflow
+    processes that exit are started again: each start has one job.
     """
     with ground.airflow.supervised():
         _restart_servers(ground, run)
@@ -83,6 +83,9 @@ def _restart_servers(ground: DistributedGround, run: DagRun) -> None:
         _until_states(run, "queued", instances["queued"])
         airflow.redis.stop()
         airflow.redis.start()
+        # One of Celery 5.6 that has seen this takes messages whose tasks it never runs: operators restart it.
+        for worker in airflow.all("worker"):
+            worker.terminate(signal.SIGKILL)
     jobs = _until_started(ground, run, sum(instances.values()))
     _until_polled(ground, jobs, len(ground.journal()))
 
