@@ -103,7 +103,6 @@ docs-serve: .venv/docs/.installed ## The same in a browser, built again after ea
 	.venv/docs/bin/zensical serve
 
 .PHONY: $(ENVIRONMENTS:%=test-%)
-test-airflow-3 test-mwaa-2.11.0: .venv/clients/.installed
 test-airflow-3: ## Tests on the newest Airflow 3; likewise test-airflow-3.0, test-mwaa-2.11.0, ...
 # Those with a column in docs/reliability.md; the lowest versions differ by the patch of Airflow alone.
 WITH_RELIABILITY := airflow-3 airflow-2.11
@@ -114,7 +113,7 @@ $(filter-out $(WITH_RELIABILITY:%=test-%),$(ENVIRONMENTS:%=test-%)): \
 test-airflow-2.11 test-airflow-3.0 test-airflow-3.1 test-airflow-3.2: \
 	LEFT_OUT += --ignore=tests/simulator --ignore=tests/fuzz/test_replies.py
 # In two processes: half of the tests' time is a real Airflow that waits.
-$(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed
+$(ENVIRONMENTS:%=test-%): test-%: .venv/%/.installed .venv/clients/.installed
 	.venv/$*/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		--junit-xml .venv/$*/pytest.xml $(LEFT_OUT) | tee .venv/$*/pytest.log
 
