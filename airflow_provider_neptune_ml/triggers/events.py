@@ -33,6 +33,7 @@ from airflow_provider_neptune_ml.polling import (
 )
 from airflow_provider_neptune_ml.retries import RetryBudget, format_duration, jittered
 from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.triggers.coroutines import undisturbed
 from airflow_provider_neptune_ml.triggers.delivery import Delivery
 from airflow_provider_neptune_ml.triggers.memory import Memory
 from airflow_provider_neptune_ml.triggers.threads import with_hook
@@ -156,16 +157,9 @@ class NeptuneMLJobEventTrigger(BaseEventTrigger):
         """Finish what is to be remembered, as the triggerer shuts down or the watch is removed."""
         if self._delivery is None:
             return
-        is_closed = False
-        while not is_closed:
-            task = asyncio.ensure_future(self._delivery.close())
-            while not task.done():
-                # Airflow cancels a trigger again each second until it has ended.
-                with suppress(asyncio.CancelledError):
-                    await asyncio.shield(task)
-            # Where an answer that can't come any more has ended the trigger, it closes before asyncio.run()
-            # cancels all tasks, this one too.
-            is_closed = not task.cancelled()
+        # Where an answer that can't come any more has ended the trigger, it closes before all is cancelled.
+        while not await undisturbed(self._delivery.close()):
+            pass
 
     async def _begin(self, memory: Memory, is_over: dict[str, bool]) -> None:
         """

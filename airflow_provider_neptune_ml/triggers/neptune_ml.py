@@ -6,9 +6,8 @@ import asyncio
 import inspect
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import (
     BaseTrigger,
@@ -50,6 +49,7 @@ from airflow_provider_neptune_ml.retries import (
     retry_transient_async,
 )
 from airflow_provider_neptune_ml.text import one_line
+from airflow_provider_neptune_ml.triggers.coroutines import promptly, undisturbed
 from airflow_provider_neptune_ml.triggers.rendering import Unknown, known_in_triggerer
 from airflow_provider_neptune_ml.triggers.threads import LOGS, in_thread, purpose_of, with_hook
 from airflow_provider_neptune_ml.triggers.user_action import (
@@ -64,8 +64,6 @@ from airflow_provider_neptune_ml.xcoms import xcoms_of
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-T = TypeVar("T")
 
 # The first poll comes within a tenth of the poll interval, and a few seconds.
 _FIRST_POLL_SHARE = 0.1
@@ -214,7 +212,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
             description = await watch.wait_async(self._describe, sleep=asyncio.sleep, now=time.time)
         except NeptuneMLTimeoutError as error:
             if self.cancel_on_timeout is not None:
-                error.add_sentence(await _promptly(self._cancel_late()))
+                error.add_sentence(await promptly(self._cancel_late()))
             await self._xcoms.finish()
             return await self._failure("timeout", str(error), is_cancelled=self._is_cancelled)
         except NeptuneMLFailedError as error:
@@ -242,7 +240,7 @@ class NeptuneMLJobTrigger(BaseTrigger):
         the task's own time-out, at which ``cancel_on_timeout`` decides.
         """
         if self.cancel_on_kill and (self.cancel_on_timeout or not self._is_late()):
-            await _undisturbed(self._cancel_for_user())
+            await undisturbed(self._cancel_for_user())
 
     async def _cancel_for_user(self) -> None:
         kind = self._row
@@ -406,24 +404,6 @@ def _ending(end: TriggerEvent, event: TriggerEvent) -> TriggerEvent:
     """Return an event that ends the task here; `dag.test()` resumes it nevertheless, with the payload."""
     end.payload = event.payload
     return end
-
-
-async def _undisturbed(work: Coroutine[Any, Any, None]) -> None:
-    """Finish some work: Airflow cancels a trigger again each second until it has ended."""
-    task = asyncio.ensure_future(work)
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.shield(task)
-
-
-async def _promptly(work: Coroutine[Any, Any, T]) -> T:
-    """Do some work; a cancellation takes effect at once with its reason, which asgiref would lose."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait((task,))
-        return task.result()
-    finally:
-        task.cancel()
 
 
 _FIELDS = tuple(inspect.signature(NeptuneMLJobTrigger).parameters)

@@ -41,12 +41,15 @@ class Supervisor(Store):
         self.answers_writes = asyncio.Event()
         self.answers_reads.set()
         self.answers_writes.set()
-        self.asked = 0
         self.reads: list[asyncio.Task[Any]] = []
+
+    @property
+    def asked(self) -> int:
+        """How many reads have been asked for."""
+        return len(self.reads)
 
     async def aget(self, key: str, default: Any = None) -> Any:
         """Return a value."""
-        self.asked += 1
         self.reads.append(asyncio.ensure_future(self.answers_reads.wait()))
         await self.reads[-1]
         return await super().aget(key, default)
@@ -112,6 +115,15 @@ def closings() -> list[asyncio.Task[Any]]:
     return [task for task in asyncio.all_tasks() if "Delivery.close" in str(task.get_coro())]
 
 
+async def sent_and_asked(runner: Any, store: Supervisor) -> list[str]:
+    """Send the events, whose answer is seen: the supervisor is asked for more, and doesn't answer that."""
+    store.answers_reads.clear()
+    asked = store.asked
+    jobs = sent(runner)
+    await until(lambda: store.asked > asked)
+    return jobs
+
+
 async def fired(simulator: Simulator, runner: Any, job_id: str = "nightly-1") -> None:
     """Let the watch begin, then a job complete and fire."""
     simulator.seed("modeltraining", job_id, status="InProgress")
@@ -148,10 +160,7 @@ def test_remembered_once_stored(simulator: Simulator, runner: Any) -> None:
         store = Supervisor()
         async with running(runner, trigger(store)):
             await fired(simulator, runner)
-            store.answers_reads.clear()
-            asked = store.asked
-            assert sent(runner) == ["nightly-1"]
-            await until(lambda: store.asked > asked)
+            assert await sent_and_asked(runner, store) == ["nightly-1"]
             assert store.ended == []
             store.answers_reads.set()
             await until(lambda: store.ended == ["nightly-1"])
@@ -216,11 +225,8 @@ def test_shutdown_as_it_stores(simulator: Simulator, runner: Any, monkeypatch: p
         store = Supervisor()
         async with running(runner, trigger(store)):
             await fired(simulator, runner)
-            store.answers_reads.clear()
             store.answers_writes.clear()
-            asked = store.asked
-            sent(runner)
-            await until(lambda: store.asked > asked)
+            await sent_and_asked(runner, store)
             assert store.ended == []
             shut_down(runner)
         assert store.ended == ["nightly-1"]
@@ -236,10 +242,7 @@ def test_shutdown_cancels_all(simulator: Simulator, runner: Any, monkeypatch: py
         store = Supervisor()
         async with running(runner, trigger(store)):
             await fired(simulator, runner)
-            store.answers_reads.clear()
-            asked = store.asked
-            sent(runner)
-            await until(lambda: store.asked > asked)
+            await sent_and_asked(runner, store)
             shut_down(runner)
             # The end of the runner's reader: what waits for an answer is cancelled, and with it the trigger.
             store.reads[-1].cancel()

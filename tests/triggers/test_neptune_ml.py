@@ -18,7 +18,7 @@ from airflow_provider_neptune_ml.operators.neptune_ml import (
 )
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
-from airflow_provider_neptune_ml.triggers import neptune_ml as triggers
+from airflow_provider_neptune_ml.triggers.coroutines import promptly
 from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger
 from tests.conftest import ONCE, connect
 from tests.contexts import context
@@ -163,7 +163,7 @@ def test_cancelled_work_does_not_go_on() -> None:
             ended.set()
 
     async def cancel() -> None:
-        waiting = asyncio.ensure_future(triggers._promptly(work()))
+        waiting = asyncio.ensure_future(promptly(work()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         waiting.cancel()
