@@ -34,7 +34,13 @@ from airflow_provider_neptune_ml.exceptions import (
     NeptuneMLTimeoutError,
     restored_error,
 )
-from airflow_provider_neptune_ml.kinds import DATA_PROCESSING, ENDPOINTS, MODEL_TRAINING, MODEL_TRANSFORM
+from airflow_provider_neptune_ml.kinds import (
+    DATA_PROCESSING,
+    ENDPOINTS,
+    MODEL_TRAINING,
+    MODEL_TRANSFORM,
+    Phase,
+)
 from airflow_provider_neptune_ml.lineage import ReportsLineage
 from airflow_provider_neptune_ml.logs import DEFAULT_FAILURE_LOG_LINES, FROM_THE_FIRST, TaskLog, seconds_left
 from airflow_provider_neptune_ml.polling import Wait, Watch, validated_targets
@@ -60,6 +66,8 @@ if TYPE_CHECKING:
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
 
 _STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every task"
+# Less than a wait may outlast its deadline by.
+_FIRST_LOOK_SECONDS = 10.0
 # Airflow takes any text for true.
 _AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
@@ -73,7 +81,8 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
     wait runs:
 
     - ``mode="poke"`` holds a worker slot, ``mode="reschedule"`` takes one for each poke;
-    - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end;
+    - ``deferrable=True`` waits in the triggerer, and takes a worker to begin and to end: one for both if the
+      resource is in a terminal status already;
     - ``start_from_trigger=True`` and ``end_from_trigger=True`` begin and end there too: no worker at all, on
       Airflow 3.3 or newer. A sensor that can't (older Airflow, mapped, ``outlets``, ``do_xcom_push=False``,
       ``multiple_outputs``, ``on_skipped_callback``, ``retries`` after a failure, listeners of a plugin, an
@@ -167,7 +176,11 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
                 "Started on a worker, not from the trigger: %s",
                 self._obstacle or obstacle_to_start(self) or _STARTED_BY_AIRFLOW,
             )
-        if self.deferrable or self._wants_to_start_from_trigger or self._wants_to_end_from_trigger:
+        waits_in_triggerer = (
+            self.deferrable or self._wants_to_start_from_trigger or self._wants_to_end_from_trigger
+        )
+        # Airflow can fail a task whose trigger ends before Airflow has seen the end of its worker.
+        if waits_in_triggerer and not self._has_ended():
             self._defer(context)
         if "ti" not in context:
             # Airflow's own method asks it when a rescheduled sensor began.
@@ -293,6 +306,14 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
     def _describe(self, left: float | None) -> dict[str, Any]:
         self.last_description = self.hook.describe(self.kind, self.resource_id, seconds=left)
         return self.last_description
+
+    def _has_ended(self) -> bool:
+        """Tell whether the wait is over before it begins: a terminal status, or a permanent error."""
+        try:
+            found = self.hook.describe(self.kind, self.resource_id, seconds=_FIRST_LOOK_SECONDS)
+        except NeptuneMLError as error:
+            return not error.transient
+        return self.kind.phase_of(found.get("status")) is not Phase.RUNNING
 
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger

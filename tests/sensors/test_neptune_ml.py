@@ -16,10 +16,12 @@ from airflow.listeners.listener import get_listener_manager
 from airflow_provider_neptune_ml.compat import (
     AIRFLOW_V_3_0_PLUS,
     CAN_RUN_WITHOUT_WORKER,
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     AirflowTaskTimeout,
 )
+from airflow_provider_neptune_ml.exceptions import NeptuneMLNotFoundError
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
@@ -130,6 +132,28 @@ def test_execution_timeout_in_the_middle_of_a_poke(simulator: Simulator, held: E
         sensor(soft_fail=True).execute(context())
 
 
+def test_what_has_ended_before_is_not_deferred(simulator: Simulator) -> None:
+    """Airflow can lose a task whose trigger ends at once, so the worker ends a wait that is over before."""
+    waiting = sensor(deferrable=True)
+
+    with pytest.raises(NeptuneMLNotFoundError):
+        waiting.execute(context())
+    simulator.seed("modeltraining", "mine", status="InProgress")
+    simulator.fail("modeltraining", "mine", reason="no")
+    with pytest.raises(AirflowFailException, match="'mine' ended as Failed"):
+        waiting.execute(context())
+    assert sensor(deferrable=True, target_statuses=["Failed"]).execute(context())["status"] == "Failed"
+
+
+def test_what_may_be_under_way_is_deferred(simulator: Simulator) -> None:
+    """A transient error tells nothing of the job."""
+    simulator.seed("modeltraining", "mine", status="Completed")
+    simulator.add_fault(Fault("internal_failure", times=None))
+
+    with pytest.raises(TaskDeferred):
+        sensor(deferrable=True, botocore_config={"retries": {"total_max_attempts": 1}}).execute(context())
+
+
 @_NEW
 @pytest.mark.parametrize("soft_fail", [True, False])
 @pytest.mark.parametrize(("seconds", "error"), [(60, AirflowTaskTimeout), (7200, AirflowSensorTimeout)])
@@ -143,8 +167,9 @@ def test_wait_that_airflow_gave_up(soft_fail: bool, seconds: int, error: type[Ba
         waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
 
 
-def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_only_a_worker_knows(simulator: Simulator, capfd: pytest.CaptureFixture[str]) -> None:
     """With an output of a task in whatever argument, the wait begins in a worker, which says why."""
+    simulator.seed("modeltraining", "mine", status="InProgress")
 
     @task
     def output() -> Any: ...

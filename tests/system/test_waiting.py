@@ -47,10 +47,11 @@ def account() -> Iterator[CloudWatch]:
 
 @pytest.fixture(scope="module")
 def cluster(account: CloudWatch) -> Iterator[Simulator]:
-    """A simulated cluster with jobs that go on until a test ends them."""
+    """A simulated cluster with jobs that go on until a test ends them, and one that has completed."""
     with Simulator(clock="manual", journal_size=100_000, aws_endpoint_url=account.url) as simulator:
         for job_id in ("mine", "broken", *ENDLESS.values()):
             simulator.seed("modeltraining", job_id, status="InProgress")
+        simulator.seed("modeltraining", "done", status="Completed")
         yield simulator
 
 
@@ -142,6 +143,16 @@ def test_states(run: DagRun) -> None:
         "failed",
         "skipped",
     )
+
+
+def test_ended_before(run: DagRun) -> None:
+    """What has ended before is not deferred."""
+    log = run.log("ended_before")
+
+    assert run.task_states()["ended_before"] == "success"
+    assert "Model training job 'done' is Completed" in log
+    assert "DEFERRED" not in log
+    assert "Pausing task as DEFERRED" in run.log("deferred")
 
 
 @pytest.mark.parametrize("task_id", ENDLESS)

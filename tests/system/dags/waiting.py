@@ -35,6 +35,7 @@ with DAG(
     deferred = NeptuneMLModelTrainingJobSensor(
         task_id="deferred", job_id="mine", deferrable=True, poke_interval=1, print_log=True
     )
+    ended_before = NeptuneMLModelTrainingJobSensor(task_id="ended_before", job_id="done", deferrable=True)
     rescheduled = NeptuneMLModelTrainingJobSensor(
         task_id="rescheduled", job_id="mine", mode="reschedule", poke_interval=5, print_log=True
     )
