@@ -349,7 +349,7 @@ def test_unknown_id(mode: Mode, world: World) -> None:
         rf" \[GetMLModelTrainingJob, {URL}, 404 MLResourceNotFoundException, request id \S+\]",
         ending,
     ), ending
-    # A sensor that could be deferred looks first.
+    # A deferrable sensor looks first.
     assert len(world.simulator.calls(GET)) == 1 + (mode is modes.deferrable)
 
 

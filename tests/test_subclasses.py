@@ -87,7 +87,7 @@ def test_our_arguments_are_checked_all_the_same() -> None:
         TeamSensor(task_id="wait", team="fraud", job_id="my_job")
 
 
-def test_they_start_in_the_triggerer(simulator: Simulator) -> None:
+def test_they_start_in_the_triggerer() -> None:
     """What only a worker can render in an argument of a subclass keeps no sensor from the triggerer."""
 
     @task
@@ -101,7 +101,6 @@ def test_they_start_in_the_triggerer(simulator: Simulator) -> None:
 
     assert wait.start_from_trigger is CAN_RUN_WITHOUT_WORKER
     assert (wait.start_trigger_args is not None) is CAN_RUN_WITHOUT_WORKER
-    simulator.seed("modeltraining", "mine", status="InProgress")
     with pytest.raises(TaskDeferred):
         wait.execute(context())
 

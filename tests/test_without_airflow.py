@@ -44,7 +44,6 @@ def test_sensors(simulator: Simulator, mode: str) -> None:
 
 def test_deferred_sensors(simulator: Simulator) -> None:
     """A sensor defers, also when the triggerer hands its wait back, and returns what the trigger found."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
     waiting = sensor(deferrable=True)
 
     with pytest.raises(TaskDeferred):

@@ -66,8 +66,8 @@ if TYPE_CHECKING:
 _ERRORS: dict[str, type[Exception]] = {"failed": AirflowFailException, "timeout": AirflowSensorTimeout}
 
 _STARTED_BY_AIRFLOW = "Airflow starts mapped tasks on one, and dag.test() every task"
-# Less than a wait may outlast its deadline by.
-_FIRST_LOOK_SECONDS = 10.0
+# Part of the time by which a wait may outlast its deadline.
+_FIRST_LOOK_SECONDS = 4.0
 # Airflow takes any text for true.
 _AIRFLOWS_FLAGS = {"soft_fail", "never_fail", "silent_fail", "exponential_backoff"}
 
@@ -120,6 +120,7 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
     _obstacle: str | None = None
     _watch: Watch | None = None
     _stage_log: TaskLog | None = None
+    _found_ended: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -304,16 +305,20 @@ class NeptuneMLSensor(ReportsLineage, NeptuneMLTask, BaseSensorOperator):
         return started.timestamp() if started else time.time()
 
     def _describe(self, left: float | None) -> dict[str, Any]:
-        self.last_description = self.hook.describe(self.kind, self.resource_id, seconds=left)
+        found, self._found_ended = self._found_ended, None
+        self.last_description = found or self.hook.describe(self.kind, self.resource_id, seconds=left)
         return self.last_description
 
     def _has_ended(self) -> bool:
-        """Tell whether the wait is over before it begins: a terminal status, or a permanent error."""
+        """Tell whether the resource is in a terminal status, and keep the description for the first poke."""
         try:
             found = self.hook.describe(self.kind, self.resource_id, seconds=_FIRST_LOOK_SECONDS)
-        except NeptuneMLError as error:
-            return not error.transient
-        return self.kind.phase_of(found.get("status")) is not Phase.RUNNING
+        except NeptuneMLError:  # the wait in the triggerer meets it too, and knows what to do
+            return False
+        if self.kind.phase_of(found.get("status")) is Phase.RUNNING:
+            return False
+        self._found_ended = found
+        return True
 
     def _defer(self, context: Context) -> NoReturn:
         from airflow_provider_neptune_ml.triggers.neptune_ml import NeptuneMLJobTrigger

@@ -21,7 +21,6 @@ from airflow_provider_neptune_ml.compat import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from airflow_provider_neptune_ml.exceptions import NeptuneMLNotFoundError
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
 from tests.contexts import context
@@ -134,21 +133,24 @@ def test_execution_timeout_in_the_middle_of_a_poke(simulator: Simulator, held: E
 
 def test_what_has_ended_before_is_not_deferred(simulator: Simulator) -> None:
     """Airflow can lose a task whose trigger ends at once, so the worker ends a wait that is over before."""
-    waiting = sensor(deferrable=True)
-
-    with pytest.raises(NeptuneMLNotFoundError):
-        waiting.execute(context())
     simulator.seed("modeltraining", "mine", status="InProgress")
     simulator.fail("modeltraining", "mine", reason="no")
+    # What comes after the first look changes nothing.
+    simulator.add_fault(Fault("internal_failure", skip=1, times=None))
+    no_retries = {"retries": {"total_max_attempts": 1}}
+
     with pytest.raises(AirflowFailException, match="'mine' ended as Failed"):
-        waiting.execute(context())
+        sensor(deferrable=True, botocore_config=no_retries).execute(context())
+    assert len(simulator.calls("GetMLModelTrainingJob")) == 1
+    simulator.clear_faults()
     assert sensor(deferrable=True, target_statuses=["Failed"]).execute(context())["status"] == "Failed"
 
 
-def test_what_may_be_under_way_is_deferred(simulator: Simulator) -> None:
-    """A transient error tells nothing of the job."""
+@pytest.mark.parametrize("fault", ["internal_failure", "access_denied"])
+def test_errors_before_the_wait_are_left_to_it(simulator: Simulator, fault: str) -> None:
+    """An error tells nothing of the job: the trigger retries it, or fails the task."""
     simulator.seed("modeltraining", "mine", status="Completed")
-    simulator.add_fault(Fault("internal_failure", times=None))
+    simulator.add_fault(Fault(fault, times=None))
 
     with pytest.raises(TaskDeferred):
         sensor(deferrable=True, botocore_config={"retries": {"total_max_attempts": 1}}).execute(context())
@@ -167,9 +169,8 @@ def test_wait_that_airflow_gave_up(soft_fail: bool, seconds: int, error: type[Ba
         waiting.resume_execution("__fail__", {"error": "Trigger timeout"}, context())
 
 
-def test_arguments_that_only_a_worker_knows(simulator: Simulator, capfd: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_only_a_worker_knows(capfd: pytest.CaptureFixture[str]) -> None:
     """With an output of a task in whatever argument, the wait begins in a worker, which says why."""
-    simulator.seed("modeltraining", "mine", status="InProgress")
 
     @task
     def output() -> Any: ...
