@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import math
+import operator
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from dataclasses import is_dataclass
 from types import UnionType
@@ -72,8 +73,7 @@ def fits(value: Any, hint: Any) -> bool:
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
-    # Python 3.10 makes another union of a parameter whose default is None.
-    if origin in (UnionType, Union):
+    if origin is UnionType:
         return any(fits(value, part) for part in parts)
     if origin is tuple:
         return isinstance(value, (list, tuple)) and len(value) == len(parts) and all(map(fits, value, parts))
@@ -127,10 +127,15 @@ def check(values: Mapping[str, Any], types: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={values[name]!r:.100}: must be a valid {wanted}")
 
 
+def _as_written(hint: Any) -> Any:
+    # Python 3.10 makes an Optional of a parameter whose default is None.
+    return functools.reduce(operator.or_, get_args(hint)) if get_origin(hint) is Union else hint
+
+
 def checked(method: Callable[P, R]) -> Callable[P, R]:
     """Check a method's arguments by their annotations at each call, because they come over HTTP as well."""
     signature = inspect.signature(method)
-    types = {name: hint for name, hint in get_type_hints(method).items() if name != "return"}
+    types = {name: _as_written(hint) for name, hint in get_type_hints(method).items() if name != "return"}
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
