@@ -112,8 +112,7 @@ def _no_shared_client(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_threads_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A cancelled wait leaves its call to a thread: it must not be counted in the next test."""
-    # Not 0: Python 3.10's SimpleQueue can then compute a negative time, and waits for ever.
-    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(threads, "_IDLE_SECONDS", 0.0)
     yield
     for thread in threading.enumerate():
         if thread.name == threads.NAME:

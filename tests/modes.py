@@ -28,7 +28,7 @@ from airflow_provider_neptune_ml.compat import (
 from airflow_provider_neptune_ml.exceptions import NeptuneMLError
 from airflow_provider_neptune_ml.hooks.export import NeptuneMLExportHook
 from airflow_provider_neptune_ml.hooks.neptune_ml import NeptuneMLHook
-from airflow_provider_neptune_ml.kinds import EXPORT, MODEL_TRAINING, ResourceKind
+from airflow_provider_neptune_ml.kinds import EXPORT, MODEL_TRAINING, Phase, ResourceKind
 from airflow_provider_neptune_ml.operators.neptune_ml import (
     NeptuneMLCancelModelTrainingJobOperator,
     NeptuneMLStartModelTrainingJobOperator,
@@ -271,11 +271,15 @@ def _operator(world: World, task: Any) -> Ending:
 def _deferred(world: World, task: Any, where: Any = None) -> Ending:
     where = where or context(start_date=world.clock.utcnow())
     try:
-        # What has ended before is not deferred.
-        return replace(_ending(lambda: task.execute(where)), xcoms=where["ti"].xcoms)
+        ending = _ending(lambda: task.execute(where))
     except TaskDeferred as deferred:
         path, stored = deferred.trigger.serialize()
         return _taken_up(world, task, rebuild(path, stored), deferred.method_name, where)
+    # Only a sensor on what has ended before is not deferred.
+    assert isinstance(task, sensors.NeptuneMLSensor), "not deferred"
+    found = world.simulator.describe(world.kind.name, "mine")
+    assert world.kind.phase_of(found["status"]) is not Phase.RUNNING, "not deferred"
+    return replace(ending, xcoms=where["ti"].xcoms)
 
 
 def _taken_up(world: World, task: Any, trigger: NeptuneMLJobTrigger, next_method: str, where: Any) -> Ending:

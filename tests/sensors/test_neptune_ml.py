@@ -23,6 +23,7 @@ from airflow_provider_neptune_ml.compat import (
 )
 from airflow_provider_neptune_ml.sensors.neptune_ml import NeptuneMLModelTrainingJobSensor
 from airflow_provider_neptune_ml.simulator import Fault, Simulator
+from tests.conftest import ONCE
 from tests.contexts import context
 from tests.interruptions import signalled
 from tests.sdk import DAG, Asset, TaskDeferred, task
@@ -137,10 +138,9 @@ def test_what_has_ended_before_is_not_deferred(simulator: Simulator) -> None:
     simulator.fail("modeltraining", "mine", reason="no")
     # What comes after the first look changes nothing.
     simulator.add_fault(Fault("internal_failure", skip=1, times=None))
-    no_retries = {"retries": {"total_max_attempts": 1}}
 
     with pytest.raises(AirflowFailException, match="'mine' ended as Failed"):
-        sensor(deferrable=True, botocore_config=no_retries).execute(context())
+        sensor(deferrable=True, botocore_config=ONCE).execute(context())
     assert len(simulator.calls("GetMLModelTrainingJob")) == 1
     simulator.clear_faults()
     assert sensor(deferrable=True, target_statuses=["Failed"]).execute(context())["status"] == "Failed"
@@ -153,7 +153,7 @@ def test_errors_before_the_wait_are_left_to_it(simulator: Simulator, fault: str)
     simulator.add_fault(Fault(fault, times=None))
 
     with pytest.raises(TaskDeferred):
-        sensor(deferrable=True, botocore_config={"retries": {"total_max_attempts": 1}}).execute(context())
+        sensor(deferrable=True, botocore_config=ONCE).execute(context())
 
 
 @_NEW
